@@ -17,6 +17,7 @@ FOOTER_MAGIC = b"\nFooter\0"
 FLAG_STREAM_CRC = 1
 FLAG_LIVE = 2
 PASS_FINAL = 0xFFFFFFFF
+LIVE_CONTROL = "SSMLiveControl"
 
 file_header = Struct(
     "magic" / Bytes(32),

@@ -75,7 +75,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Where the final pass's units start, as (offset, instance, CRC-32 of the name)."""
+    """Where the last unit of each name starts, as (offset, instance, CRC-32 of the name)."""
 
     entries: tuple[tuple[int, int, int], ...]
 
@@ -287,9 +287,9 @@ def read_directory(
     _check(raw.crc, head + data, 8, "directory", offset, bad)
     listed = [c_ssm.directory_entry.parse(data[i : i + 16]) for i in range(0, len(data), 16)]
     entries = tuple((e.offset, e.instance, e.name_crc) for e in listed)
-    real = {
-        (u.offset, u.instance, isal_zlib.crc32(u.name.encode("ascii", "replace"))) for u in units if u.final
-    }
+    # The last unit of each name and instance is listed, but for the progress marks of a live save.
+    last = {(u.name, u.instance): u.offset for u in units if u.name != c_ssm.LIVE_CONTROL}
+    real = {(at, i, isal_zlib.crc32(name.encode("ascii", "replace"))) for (name, i), at in last.items()}
     if set(entries) != real or len(entries) != len(real):
         raise Damaged("directory, it does not list the units that stand in the file", offset)
     _read_footer(stream, header, raw.entries, bad)

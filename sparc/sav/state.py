@@ -1,0 +1,166 @@
+"""A saved state as a library user sees it: units by name, memory by address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+
+from sparc.errors import Damaged, NotReadable, PageNotStored, UnitNotFound
+from sparc.sav import c_pgm, c_ssm
+from sparc.sav.index import RAM, RUN_STRIDE, Place, Space
+from sparc.sav.pgm import Memory
+from sparc.sav.ssm import Header, Unit, decode_record, record_size
+from sparc.sav.walk import Walk
+
+__all__ = ["SavedState"]
+
+_RECORD = c_pgm.PAGE + 8
+_RUN_PAGES = 512
+
+
+class SavedState:
+    """A saved-state file, open for random access.
+
+    Opening it reads it once from end to end, verifies every checksum and indexes its pages; no
+    content is kept. Raises NotReadable, NotASavedState, Unsupported, Damaged or LimitExceeded.
+    With `verify=False` wrong checksums are listed in `problems` instead of raised.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True, walk: Walk | None = None) -> None:
+        walk = walk or Walk(path).run()
+        try:
+            severe = [p for p in walk.problems if verify or not (isinstance(p, Damaged) and p.checksum)]
+            if severe:
+                raise severe[0]
+            if walk.header is None or walk.memory is None:
+                raise Damaged("units, there is no pgm", 0)
+            self.path = os.fspath(path)
+            self.header: Header = walk.header
+            self.memory: Memory = walk.memory
+            self.units: list[Unit] = walk.units
+            self.problems = walk.problems
+            self._index = walk.memory.index
+            self._fd = os.dup(walk.stream.fd)
+        finally:
+            walk.stream.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- units
+
+    def unit(self, name: str, instance: int | None = None) -> Unit:
+        """The last unit of that name: the final pass's, if it has one. Raises UnitNotFound."""
+        found = [u for u in self.units if u.name == name and instance in (None, u.instance)]
+        if not found:
+            raise UnitNotFound(name, instance)
+        return found[-1]
+
+    def unit_content(self, unit: Unit) -> Iterator[bytes]:
+        """The decoded payload of a unit, in pieces of at most a record each."""
+        at = unit.data_offset
+        while True:
+            head = self._pread(8, at)
+            kind = head[0] & 0x0F
+            if kind == c_ssm.REC_TERMINATOR:
+                return
+            size, count = record_size(head, 1)
+            start = at + 1 + count
+            yield decode_record(kind, self._pread(size, start), at)
+            at = start + size
+
+    def unit_bytes(self, name: str, instance: int | None = None) -> bytes:
+        """The whole content of a unit (not for `pgm`, which is as large as the guest)."""
+        return b"".join(self.unit_content(self.unit(name, instance)))
+
+    # -- memory
+
+    @property
+    def ram_size(self) -> int:
+        """RAM in bytes, without the hole."""
+        return self.memory.size
+
+    def page(self, address: int) -> bytes:
+        """The 4096 bytes of the RAM page at this GPA. Raises PageNotStored outside RAM, as in ROM."""
+        place = self._index.place(address // c_pgm.PAGE)
+        if place is None:
+            raise PageNotStored(address)
+        return self.content(place)
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes of RAM from this GPA on. Raises PageNotStored."""
+        first, last = address // c_pgm.PAGE, (address + size - 1) // c_pgm.PAGE
+        data = b"".join(self.page(page * c_pgm.PAGE) for page in range(first, last + 1))
+        return data[address % c_pgm.PAGE :][:size]
+
+    def spaces(self) -> list[Space]:
+        """RAM and every MMIO2, ROM and shadow-ROM range with pages in the file."""
+        return self._index.spaces()
+
+    def space_page(self, space: Space, page: int) -> bytes:
+        """The 4096 bytes of page number `page` of a range. Raises PageNotStored."""
+        place = self._index.place(page, space)
+        if place is None:
+            raise PageNotStored(page * c_pgm.PAGE)
+        return self.content(place)
+
+    def content(self, place: Place) -> bytes:
+        """The 4096 bytes of a page, wherever the index found it."""
+        if not place.offset:
+            return bytes(c_pgm.PAGE)
+        data = self._pread(_RECORD, place.offset)
+        size, count = record_size(data, 1)
+        start = 1 + count
+        return decode_record(data[0] & 0x0F, data[start : start + size], place.offset)
+
+    def ram_pages(self) -> list[int]:
+        """The numbers (GPA >> 12) of all RAM pages in the file, zero pages included, ascending."""
+        pages: list[int] = self._index.pages().tolist()
+        return pages
+
+    def place(self, page: int, space: Space = RAM) -> Place | None:
+        """Where the final content of a page stands, None if nowhere."""
+        return self._index.place(page, space)
+
+    def ram_runs(self) -> Iterator[tuple[int, bytes]]:
+        """All RAM that is not zero, ascending, as (GPA, content of neighbouring pages)."""
+        table = self._index._table(RAM)
+        index = self._index
+        pages = np.flatnonzero(table)
+        # Neighbouring pages of one row with data of their own form a run.
+        rows = table[pages]
+        breaks = np.flatnonzero((np.diff(pages) != 1) | (np.diff(rows.astype(np.int64)) != 0)) + 1
+        for begin, end in zip([0, *breaks.tolist()], [*breaks.tolist(), len(pages)], strict=True):
+            if begin == end or not index.offset[int(rows[begin]) - 1]:
+                continue
+            for first in range(begin, end, _RUN_PAGES):
+                page, count = int(pages[first]), min(end - first, _RUN_PAGES)
+                yield page * c_pgm.PAGE, self._run(page, count)
+
+    def _run(self, page: int, count: int) -> bytes:
+        place = self._index.place(page)
+        assert place is not None
+        if count == 1:
+            return self.content(place)
+        size = (count - 1) * RUN_STRIDE + 4 + c_pgm.PAGE
+        data = self._pread(size, place.offset)
+        whole = np.ndarray((count, c_pgm.PAGE), np.uint8, data, 4, (RUN_STRIDE, 1))
+        return whole.tobytes()
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        try:
+            data = os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise NotReadable(self.path, error.strerror or str(error)) from error
+        return data

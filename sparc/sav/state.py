@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from sparc.errors import Damaged, NotReadable, PageNotStored, UnitNotFound
+from sparc.errors import Damaged, NotReadable, PageNotStored, SavError, UnitNotFound
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.index import RAM, RUN_STRIDE, Place, Space
 from sparc.sav.pgm import Memory
@@ -29,23 +29,31 @@ class SavedState:
     With `verify=False` wrong checksums are listed in `problems` instead of raised.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True, walk: Walk | None = None) -> None:
-        walk = walk or Walk(path).run()
-        try:
-            severe = [p for p in walk.problems if verify or not (isinstance(p, Damaged) and p.checksum)]
-            if severe:
-                raise severe[0]
-            if walk.header is None or walk.memory is None:
-                raise Damaged("units, there is no pgm", 0)
-            self.path = os.fspath(path)
-            self.header: Header = walk.header
-            self.memory: Memory = walk.memory
-            self.units: list[Unit] = walk.units
-            self.problems = walk.problems
-            self._index = walk.memory.index
-            self._fd = os.dup(walk.stream.fd)
-        finally:
-            walk.stream.close()
+    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
+        with Walk(path) as walk:
+            walk.run()
+            for problem in walk.problems:
+                if verify or not (isinstance(problem, Damaged) and problem.checksum):
+                    raise problem
+            self._adopt(walk)
+
+    @classmethod
+    def of(cls, walk: Walk) -> Self:
+        """What a walk that may not have reached the end could read; the walk can be closed."""
+        state = cls.__new__(cls)
+        state._adopt(walk)
+        return state
+
+    def _adopt(self, walk: Walk) -> None:
+        if walk.header is None:
+            raise Damaged("file header", 0)
+        self.path = walk.stream.path
+        self.header: Header = walk.header
+        self.memory: Memory = walk.memory or Memory(0, 0, {}, {})
+        self.units: list[Unit] = walk.units
+        self.problems: list[SavError] = walk.problems
+        self._index = self.memory.index
+        self._fd = os.dup(walk.stream.fd)
 
     def close(self) -> None:
         if self._fd >= 0:

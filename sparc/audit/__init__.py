@@ -1,0 +1,1 @@
+"""Looks for secrets in a saved state: in memory, in every unit, and inside what is compressed."""

@@ -1,0 +1,203 @@
+"""Looks into compressed data as it streams by: gzip, zlib and PNG, inside each other too."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+
+from sparc.audit.matcher import GZIP, PNG, WINDOW_BITS, ZLIB, Matcher
+
+__all__ = ["Budget", "Decoder", "Scanner", "decoder"]
+
+_NAMES = {GZIP: "gzip", ZLIB: "zlib", PNG: "png"}
+_PIECE = 1 << 18
+
+
+class Budget:
+    """What looking into compressed data may cost for one file; `exceeded` says that it was not enough.
+
+    `output` bytes in all may come out (bombs), `depth` streams may lie in each other, and `live`
+    ones may be open in one stream of bytes at the same time.
+    """
+
+    def __init__(self, output: int = 2 << 30, depth: int = 5, live: int = 32) -> None:
+        self.output = output
+        self.depth = depth
+        self.live = live
+        self.exceeded = ""
+
+    def spend(self, size: int) -> bool:
+        """Account for `size` bytes of output; False when there is no more."""
+        self.output -= size
+        if self.output < 0:
+            self.exceeded = "decompressed data in bytes"
+        return self.output >= 0
+
+
+Report = Callable[[int, int, tuple[str, ...]], None]
+
+
+class Scanner:
+    """Searches one stream of bytes fed in pieces, across their seams.
+
+    `report(offset, pattern, layers)` gets each hit: `offset` in the innermost decoded stream,
+    `layers` such as ("gzip@0x40", "png/IDAT@0x0"), each with where it starts in the one around it.
+    """
+
+    def __init__(
+        self, matcher: Matcher, report: Report, budget: Budget, layers: tuple[str, ...] = ()
+    ) -> None:
+        self.matcher = matcher
+        self.report = report
+        self.budget = budget
+        self.layers = layers
+        self._tail = b""
+        self._offset = 0
+        self._live: list[Decoder] = []
+
+    def feed(self, data: bytes) -> None:
+        """Search the next piece."""
+        self._live = [d for d in self._live if d.feed(data)]
+        block = self._tail + data
+        base = self._offset - len(self._tail)
+        hits, candidates = self.matcher.scan(block, len(self._tail))
+        for start, pattern in hits:
+            self.report(base + start, pattern, self.layers)
+        for start, kind, _ in candidates:
+            self._open(kind, base + start, block[start:])
+        self._offset += len(data)
+        keep = self.matcher.longest - 1
+        self._tail = block[-keep:] if keep else b""
+
+    def _open(self, kind: int, at: int, data: bytes) -> None:
+        if self.budget.exceeded:
+            return
+        if len(self._live) >= self.budget.live:
+            self.budget.exceeded = "compressed streams open at once"
+            return
+        if len(self.layers) >= self.budget.depth:
+            self.budget.exceeded = "depth of compressed data"
+            return
+        stream = decoder(kind, at, self.matcher, self.report, self.budget, self.layers)
+        if stream.feed(data):
+            self._live.append(stream)
+
+
+class Decoder:
+    """A compressed stream; `feed` returns False once it has ended or turned out not to be one."""
+
+    def feed(self, data: bytes) -> bool:
+        raise NotImplementedError
+
+
+class _Inflate(Decoder):
+    def __init__(self, bits: int, child: Scanner) -> None:
+        self.child = child
+        self._bits = bits
+        self._decoder = zlib.decompressobj(bits)
+
+    def feed(self, data: bytes) -> bool:
+        while data:
+            try:
+                out = self._decoder.decompress(data, _PIECE)
+            except zlib.error:
+                return False
+            if out:
+                if not self.child.budget.spend(len(out)):
+                    return False
+                self.child.feed(out)
+            if self._decoder.eof:
+                return self._next_member()
+            data = self._decoder.unconsumed_tail
+            if not out and not data:
+                break
+        return True
+
+    def _next_member(self) -> bool:
+        """A gzip file may be several of them, one after the other."""
+        rest = self._decoder.unused_data
+        if self._bits != WINDOW_BITS[GZIP] or not rest.startswith(b"\x1f\x8b\x08"):
+            return False
+        self._decoder = zlib.decompressobj(self._bits)
+        return self.feed(rest)
+
+
+class _Png(Decoder):
+    """Inflates what a PNG holds compressed: all IDAT chunks as one stream, iCCP, zTXt and iTXt."""
+
+    def __init__(self, make: Callable[[str], Scanner]) -> None:
+        self._make = make
+        self._idat: Decoder | None = None
+        self._steps = self._parse()
+        self._want = next(self._steps)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> bool:
+        self._buffer += data
+        while len(self._buffer) >= self._want:
+            piece = bytes(self._buffer[: self._want])
+            del self._buffer[: self._want]
+            try:
+                self._want = self._steps.send(piece)
+            except StopIteration:
+                return False
+        return True
+
+    def _parse(self) -> Iterator[int]:  # type: ignore[misc]
+        yield from ()
+        (yield 8)
+        while True:
+            head = yield 8
+            size, kind = int.from_bytes(head[:4]), bytes(head[4:])
+            if not kind.isalpha() or size > 0x7FFFFFFF or kind == b"IEND":
+                return
+            text: Decoder | None = None
+            started = kind == b"IDAT"
+            if started and self._idat is None:
+                self._idat = _Inflate(WINDOW_BITS[ZLIB], self._make("IDAT"))
+            lead = b""
+            while size:
+                piece = yield min(size, 4096)
+                size -= len(piece)
+                if kind == b"IDAT":
+                    if self._idat is not None:
+                        self._idat.feed(piece)
+                elif kind in (b"zTXt", b"iTXt", b"iCCP"):
+                    if text is None and not started:
+                        lead += piece
+                        skip = _text_start(kind, lead)
+                        if skip:
+                            started = True
+                            text = _Inflate(WINDOW_BITS[ZLIB], self._make(kind.decode()))
+                            piece = lead[skip:]
+                    if text is not None:
+                        text.feed(piece)
+            yield 4  # its checksum: a stream that ends wrong was still searched
+
+
+def _text_start(kind: bytes, data: bytes) -> int:
+    """Where the compressed text of a zTXt, iCCP or iTXt chunk starts; 0 if it has not yet, or has none."""
+    end = data.find(b"\0")
+    if end < 0:
+        return 0
+    if kind != b"iTXt":
+        return end + 2
+    if data[end + 1 : end + 2] != b"\1":
+        return 0
+    language = data.find(b"\0", end + 3)
+    keyword = data.find(b"\0", language + 1) if language > 0 else -1
+    return keyword + 1 if keyword > 0 else 0
+
+
+def decoder(
+    kind: int, at: int, matcher: Matcher, report: Report, budget: Budget, layers: tuple[str, ...]
+) -> Decoder:
+    """A decoder for the stream of `kind` that starts at offset `at` of the stream around it."""
+
+    def make(part: str = "") -> Scanner:
+        name = _NAMES[kind] + (f"/{part}" if part else "")
+        return Scanner(matcher, report, budget, (*layers, f"{name}@{at:#x}"))
+
+    if kind == PNG:
+        return _Png(make)
+    return _Inflate(WINDOW_BITS[kind], make())

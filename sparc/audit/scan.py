@@ -1,0 +1,300 @@
+"""Audits one saved state for a list of secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import lzf
+import numpy as np
+import numpy.typing as npt
+
+from sparc.audit.decoders import Budget, Scanner, decoder
+from sparc.audit.matcher import Matcher
+from sparc.audit.patterns import Pattern, patterns
+from sparc.audit.raw import RawSearch
+from sparc.audit.report import Finding, Report
+from sparc.audit.resolve import Resolver, Spot
+from sparc.audit.secrets import Secret
+from sparc.audit.split import Ends, find_splits
+from sparc.errors import Damaged, LimitExceeded
+from sparc.sav import c_pgm, c_ssm
+from sparc.sav.index import RUN_STRIDE
+from sparc.sav.pgm import Memory
+from sparc.sav.ssm import Unit, record_size
+from sparc.sav.state import SavedState
+from sparc.sav.walk import Walk
+
+__all__ = ["audit"]
+
+PAGE = c_pgm.PAGE
+# So many decompressed pages are searched at once: 2 MiB.
+_BATCH = 512
+_PIECE = 1 << 20
+_MAX_FINDINGS = 10_000
+
+Progress = Callable[[int, int], None]
+
+
+class _AuditWalk(Walk):
+    """Searches unit contents and compressed pages on the way, and collects the ends of all pages."""
+
+    def __init__(self, path: str, matcher: Matcher, budget: Budget, progress: Progress | None) -> None:
+        super().__init__(path)
+        self.matcher = matcher
+        self.budget = budget
+        self.ends = Ends()
+        self._report = progress
+        # (spot, pattern, layers, inner offset)
+        self.hits: list[tuple[Spot, int, tuple[str, ...], int]] = []
+        self.candidates: list[tuple[Spot, int]] = []
+        self._unit: Unit | None = None
+        self._scanner: Scanner | None = None
+        self._piece: list[bytes] = []
+        self._size = 0
+
+    def progress(self, done: int, total: int) -> None:
+        if self._report is not None:
+            self._report(done, total)
+
+    # -- units
+
+    def unit_data(self, unit: Unit, data: bytes, offset: int) -> None:
+        if unit is not self._unit:
+            self._flush()
+            self._unit = unit
+            self._scanner = Scanner(self.matcher, self._unit_hit, self.budget)
+        self._piece.append(data)
+        self._size += len(data)
+        if self._size >= _PIECE:
+            self._flush()
+
+    def unit_end(self, unit: Unit) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._scanner is not None and self._piece:
+            self._scanner.feed(b"".join(self._piece))
+        self._piece, self._size = [], 0
+
+    def finish(self) -> None:
+        """Search what is left of a unit that was cut."""
+        self._flush()
+
+    def _unit_hit(self, offset: int, pattern: int, layers: tuple[str, ...]) -> None:
+        unit = self._unit
+        assert unit is not None
+        where = int(layers[0].rpartition("@")[2], 16) if layers else offset
+        spot = Spot("unit", unit.name, where, unit.data_offset)
+        if len(self.hits) < _MAX_FINDINGS * 10:
+            self.hits.append((spot, pattern, layers, offset if layers else 0))
+
+    # -- pages
+
+    def pages(self, memory: Memory, first_row: int) -> None:
+        offset, page, count, kind, range_id = memory.index.rows(first_row)
+        stored = offset != 0
+        if not stored.any():
+            return
+        offset, page, count = offset[stored], page[stored], count[stored]
+        space = _space_numbers(kind[stored], range_id[stored])
+        keys = space << np.uint64(32) | page
+        base = np.uint64(self.stream.base)
+        at = (offset - base).astype(np.int64)
+        buf = np.frombuffer(self.stream.buf, np.uint8)
+        for row in np.flatnonzero(count > 1).tolist():
+            self._run_ends(int(at[row]), int(count[row]), int(keys[row]), int(offset[row]))
+        single = np.flatnonzero(count == 1)
+        form = buf[at[single]] & 0x0F
+        plain = single[form == c_ssm.REC_RAW]
+        for row in plain.tolist():
+            start = int(at[row])
+            _, size = record_size(self.stream.buf, start + 1)
+            self._add_ends(start + 1 + size, 1, 0, int(keys[row]), int(offset[row]))
+        packed = single[form == c_ssm.REC_LZF]
+        for begin in range(0, len(packed), _BATCH):
+            rows = packed[begin : begin + _BATCH]
+            self._unpack(at[rows], keys[rows], offset[rows])
+
+    def _run_ends(self, at: int, count: int, key: int, offset: int) -> None:
+        self._add_ends(at + 4, count, RUN_STRIDE, key, offset)
+
+    def _add_ends(self, start: int, count: int, stride: int, key: int, offset: int) -> None:
+        shape, strides = (count, 4), (stride, 1)
+        buf = self.stream.buf
+        heads = np.ndarray(shape, np.uint8, buf, start, strides).copy().view("<u4")[:, 0]
+        tails = np.ndarray(shape, np.uint8, buf, start + PAGE - 4, strides).copy().view("<u4")[:, 0]
+        steps = np.arange(count, dtype=np.uint64)
+        self.ends.add(heads, tails, np.uint64(key) + steps, np.uint64(offset) + steps * np.uint64(stride))
+
+    def _unpack(self, at: npt.NDArray[Any], keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+        """Decompress and search a batch of pages; `at` are their records' places in the buffer."""
+        buf, out = self.stream.buf, []
+        for i, start in enumerate(at.tolist()):
+            size, count = record_size(buf, start + 1)
+            first = start + 1 + count
+            try:
+                data = lzf.decompress(bytes(buf[first + 1 : first + size]), PAGE)
+            except ValueError:
+                data = None
+            if data is None or len(data) != PAGE:
+                self.bad(Damaged("compressed page", int(offsets[i]), PAGE, len(data or b"")))
+                data = bytes(PAGE)
+            out.append(data)
+        whole = b"".join(out)
+        words = np.frombuffer(whole, "<u4").reshape(len(out), PAGE // 4)
+        self.ends.add(words[:, 0].copy(), words[:, -1].copy(), keys, offsets)
+        hits, candidates = self.matcher.scan(whole)
+        for start, pattern in hits:
+            row, inside = divmod(start, PAGE)
+            if inside + len(self.matcher.patterns[pattern].value) <= PAGE:
+                spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
+                self.hits.append((spot, pattern, (), 0))
+        for start, kind, _ in candidates:
+            row, inside = divmod(start, PAGE)
+            self.candidates.append((Resolver.spot(int(keys[row]), inside, int(offsets[row])), kind))
+
+
+def _space_numbers(kind: npt.NDArray[Any], range_id: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """The number of each page's space: 0 for RAM, else 1..3 << 8 | range id (Resolver.SPACES)."""
+    table = np.zeros(16, np.uint64)
+    table[[c_pgm.MMIO2_RAW, c_pgm.MMIO2_ZERO]] = 1
+    table[c_pgm.ROM_VIRGIN] = 2
+    table[[c_pgm.ROM_SHADOW_RAW, c_pgm.ROM_SHADOW_ZERO]] = 3
+    group = table[kind]
+    return np.where(group > 0, group << np.uint64(8) | range_id, np.uint64(0))
+
+
+def audit(path: str | os.PathLike[str], secrets: list[Secret], progress: Progress | None = None) -> Report:
+    """Search a saved state for secrets. `progress(done, total)` is called with bytes read.
+
+    Raises NotReadable, NotASavedState and Unsupported (format) when there is nothing to search;
+    whatever else is wrong is among the report's problems, after all that could be was searched.
+    """
+    name = os.fspath(path)
+    wanted = patterns(secrets)
+    report = Report(name, secrets)
+    matcher, raw_matcher, budget = Matcher(wanted), Matcher(wanted), Budget()
+    with _AuditWalk(name, matcher, budget, progress) as walk:
+        raw = RawSearch(walk.stream.fd, walk.stream.size, name, raw_matcher)
+        raw.start()
+        try:
+            walk.run()
+            walk.finish()
+        finally:
+            raw.result()
+        report.problems += walk.problems
+        if raw.problem is not None:
+            report.problems.append(raw.problem)
+        with SavedState.of(walk) as state:
+            _Collector(report, wanted, walk, raw, state).collect()
+    saturated = matcher.saturated | raw_matcher.saturated
+    for pattern in saturated:
+        report.more += [number for number, _ in wanted[pattern].owners]
+    if budget.exceeded:
+        report.problems.append(LimitExceeded(budget.exceeded, 0, 0))
+    return report
+
+
+class _Collector:
+    """Turns what the two searches found into findings."""
+
+    def __init__(
+        self, report: Report, wanted: list[Pattern], walk: _AuditWalk, raw: RawSearch, state: SavedState
+    ) -> None:
+        self.report = report
+        self.wanted = wanted
+        self.walk = walk
+        self.raw = raw
+        self.state = state
+        self.resolver = Resolver(state)
+        self._seen: set[Finding] = set()
+
+    def collect(self) -> None:
+        for spot, pattern, layers, inner in self.walk.hits:
+            self._add(spot, pattern, layers, inner)
+        lengths = [len(self.wanted[p].value) for _, p in self.raw.hits]
+        spots = self.resolver.resolve([at for at, _ in self.raw.hits], lengths)
+        for spot, (_, pattern) in zip(spots, self.raw.hits, strict=True):
+            if spot is not None:
+                self._add(spot, pattern)
+        self._splits()
+        self._compressed()
+        self.report.findings = sorted(self._seen, key=_order)
+        self.report.more = sorted(set(self.report.more))
+
+    def _add(
+        self,
+        spot: Spot,
+        pattern: int,
+        layers: tuple[str, ...] = (),
+        inner: int = 0,
+        second: Spot | None = None,
+        cut: int = 0,
+    ) -> None:
+        superseded = self.resolver.superseded(spot) or (
+            second is not None and self.resolver.superseded(second)
+        )
+        for number, encoding in self.wanted[pattern].owners:
+            if len(self._seen) >= _MAX_FINDINGS:
+                self.report.more.append(number)
+                continue
+            self._seen.add(
+                Finding(
+                    number,
+                    encoding,
+                    spot.place,
+                    spot.name,
+                    spot.address,
+                    spot.file_offset,
+                    None if second is None else second.address,
+                    cut,
+                    layers,
+                    inner,
+                    superseded,
+                )
+            )
+
+    def _splits(self) -> None:
+        _, _, keys, offsets = self.walk.ends.joined()
+
+        def content(row: int) -> bytes:
+            return self.resolver.page(int(offsets[row]))
+
+        for split in find_splits(self.wanted, self.walk.ends, content, _MAX_FINDINGS):
+            inside = PAGE - split.cut
+            tail = Resolver.spot(int(keys[split.tail]), inside, int(offsets[split.tail]))
+            head = Resolver.spot(int(keys[split.head]), 0, int(offsets[split.head]))
+            self._add(tail, split.pattern, second=head, cut=split.cut)
+
+    def _compressed(self) -> None:
+        """Look into every compressed stream that starts in a page."""
+        todo = list(self.walk.candidates)
+        found = self.raw.candidates
+        spots = self.resolver.resolve([at for at, _, _ in found], [2] * len(found))
+        for spot, (_, kind, sure) in zip(spots, found, strict=True):
+            # One that could not be told because its page ended is worth a look, no other.
+            if spot is not None and (sure or spot.inside > PAGE - 80):
+                todo.append((spot, kind))
+        for spot, kind in todo:
+            if self.walk.budget.exceeded:
+                return
+            if spot.place != "file":
+                self._look_into(spot, kind)
+
+    def _look_into(self, spot: Spot, kind: int) -> None:
+        def hit(offset: int, pattern: int, layers: tuple[str, ...]) -> None:
+            self._add(spot, pattern, layers, offset)
+
+        stream = decoder(kind, spot.address, self.walk.matcher, hit, self.walk.budget, ())
+        try:
+            for data in self.resolver.from_spot(spot):
+                if not stream.feed(data):
+                    return
+        except Damaged as error:
+            self.walk.bad(error)
+
+
+def _order(finding: Finding) -> tuple[Any, ...]:
+    return (finding.secret, finding.place, finding.name, finding.address, finding.encoding, finding.inner)

@@ -1,0 +1,205 @@
+"""Finds secrets that cross from one page into another, neighbours or not.
+
+What is contiguous for a process stands in page frames that need not be. So the first and last
+bytes of every page are kept, and a secret cut in two is put together again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparc.audit.patterns import Pattern
+
+__all__ = ["Ends", "Split", "find_splits"]
+
+_KEY = 4
+# Below this, parts of two pages that are no neighbours match by chance.
+MIN_APART = 8
+
+
+class Ends:
+    """The first and last four bytes of every page seen, with where each stands.
+
+    24 bytes a page. `key` is space number << 32 | page number; `offset` is a file offset.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[npt.NDArray[Any], ...]] = []
+
+    def add(
+        self,
+        heads: npt.NDArray[np.uint32],
+        tails: npt.NDArray[np.uint32],
+        keys: npt.NDArray[np.uint64],
+        offsets: npt.NDArray[np.uint64],
+    ) -> None:
+        """Append pages, all arrays of the same length."""
+        self._parts.append((heads, tails, keys, offsets))
+
+    def joined(self) -> tuple[npt.NDArray[Any], ...]:
+        """All of it: heads, tails, keys, offsets."""
+        types = (np.uint32, np.uint32, np.uint64, np.uint64)
+        return tuple(
+            np.concatenate([np.empty(0, kind), *(part[i] for part in self._parts)])
+            for i, kind in enumerate(types)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A pattern of which `cut` bytes end the page `tail` and the rest starts the page `head`.
+
+    Both are rows of Ends.joined(). `neighbours`: the pages follow each other.
+    """
+
+    pattern: int
+    cut: int
+    tail: int
+    head: int
+    neighbours: bool
+
+
+def _key(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _members(values: npt.NDArray[np.uint32], keys: list[int]) -> npt.NDArray[np.intp]:
+    """Rows of `values` that are among `keys`."""
+    wanted = np.unique(np.array(keys, np.uint32))
+    if not len(wanted):
+        return np.empty(0, np.intp)
+    # A bit for each value of a 16-bit hash leaves few to look up.
+    maybe = np.zeros(1 << 16, np.bool_)
+    maybe[(wanted ^ wanted >> np.uint32(16)) & np.uint32(0xFFFF)] = True
+    rows = np.flatnonzero(maybe[(values ^ values >> np.uint32(16)) & np.uint32(0xFFFF)])
+    at = np.searchsorted(wanted, values[rows])
+    at[at == len(wanted)] = 0
+    found: npt.NDArray[np.intp] = rows[wanted[at] == values[rows]]
+    return found
+
+
+def find_splits(
+    patterns: list[Pattern], ends: Ends, content: Callable[[int], bytes], limit: int
+) -> list[Split]:
+    """All splits, at most `limit`; `content(row)` gives the 4096 bytes of a page of `ends`."""
+    heads, tails, keys, _ = ends.joined()
+    if not len(heads):
+        return []
+    order = np.argsort(keys, kind="stable")
+    return _Finder(patterns, heads, tails, keys, order, content, limit).run()
+
+
+class _Finder:
+    def __init__(
+        self,
+        patterns: list[Pattern],
+        heads: npt.NDArray[Any],
+        tails: npt.NDArray[Any],
+        keys: npt.NDArray[Any],
+        order: npt.NDArray[Any],
+        content: Callable[[int], bytes],
+        limit: int,
+    ) -> None:
+        self.patterns = patterns
+        self.heads, self.tails, self.keys, self.order = heads, tails, keys, order
+        self.sorted_keys = keys[order]
+        self.content = content
+        self.limit = limit
+        self.splits: list[Split] = []
+
+    def run(self) -> list[Split]:
+        # (pattern, cut) by the four bytes that a page would have to end or start with.
+        by_tail: dict[int, list[tuple[int, int]]] = {}
+        by_head: dict[int, list[tuple[int, int]]] = {}
+        short: list[tuple[int, int]] = []
+        for number, pattern in enumerate(self.patterns):
+            value = pattern.value
+            for cut in range(1, len(value)):
+                if cut >= _KEY:
+                    by_tail.setdefault(_key(value[cut - _KEY : cut]), []).append((number, cut))
+                if len(value) - cut >= _KEY:
+                    by_head.setdefault(_key(value[cut : cut + _KEY]), []).append((number, cut))
+                if cut < _KEY and len(value) - cut < _KEY:
+                    short.append((number, cut))
+        tail_parts = self._verified(self.tails, by_tail, head=False)
+        head_parts = self._verified(self.heads, by_head, head=True)
+        for number, cut in sorted({*tail_parts, *head_parts, *short}):
+            self._pair(number, cut, tail_parts.get((number, cut)), head_parts.get((number, cut)))
+            if len(self.splits) >= self.limit:
+                break
+        return self.splits
+
+    def _verified(
+        self, values: npt.NDArray[Any], by_key: dict[int, list[tuple[int, int]]], *, head: bool
+    ) -> dict[tuple[int, int], list[int]]:
+        """Rows whose page really starts (or ends) with a part of a pattern."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for row in _members(values, list(by_key)).tolist():
+            data = b""
+            for number, cut in by_key[int(values[row])]:
+                value = self.patterns[number].value
+                part = value[cut:] if head else value[:cut]
+                if len(part) > _KEY:
+                    data = data or self.content(row)
+                    if not (data.startswith(part) if head else data.endswith(part)):
+                        continue
+                rows = found.setdefault((number, cut), [])
+                if len(rows) < self.limit:
+                    rows.append(row)
+        return found
+
+    def _short(self, number: int, cut: int, *, head: bool) -> npt.NDArray[Any]:
+        """Rows whose page starts (or ends) with a part of at most three bytes."""
+        value = self.patterns[number].value
+        part = value[cut:] if head else value[:cut]
+        bits = np.uint32(8 * len(part))
+        if head:
+            mask = np.uint32((1 << int(bits)) - 1)
+            return np.flatnonzero((self.heads & mask) == np.uint32(_key(part)))
+        return np.flatnonzero(self.tails >> (np.uint32(32) - bits) == np.uint32(_key(part)))
+
+    def _at(self, key: int) -> list[int]:
+        """All rows of the page with that key."""
+        if key < 0:
+            return []
+        low, high = np.searchsorted(self.sorted_keys, np.array([key, key + 1], np.uint64)).tolist()
+        rows: list[int] = self.order[low:high].tolist()
+        return rows
+
+    def _pair(self, number: int, cut: int, tails: list[int] | None, heads: list[int] | None) -> None:
+        size = len(self.patterns[number].value)
+        long_tail, long_head = cut >= _KEY, size - cut >= _KEY
+        if (long_tail and not tails) or (long_head and not heads):
+            return
+        tail_rows = set(tails if long_tail and tails else self._short(number, cut, head=False).tolist())
+        head_rows = set(heads if long_head and heads else self._short(number, cut, head=True).tolist())
+        alone = {"tails": set(tail_rows), "heads": set(head_rows)}
+        # The shorter list drives: the other may be every page that ends with one letter.
+        if len(tail_rows) <= len(head_rows):
+            pairs = [(t, h) for t in sorted(tail_rows) for h in self._at(int(self.keys[t]) + 1) if h in head_rows]
+        else:
+            pairs = [(t, h) for h in sorted(head_rows) for t in self._at(int(self.keys[h]) - 1) if t in tail_rows]
+        for tail, head in pairs:
+            alone["tails"].discard(tail)
+            alone["heads"].discard(head)
+            self._add(Split(number, cut, tail, head, True))
+        if size < MIN_APART:
+            return
+        # Of the rest, each part counts once: which tail belongs to which head nobody can tell.
+        ram_tails = sorted(r for r in alone["tails"] if not int(self.keys[r]) >> 32)
+        ram_heads = sorted(r for r in alone["heads"] if not int(self.keys[r]) >> 32)
+        for i in range(min(max(len(ram_tails), len(ram_heads)), self.limit) if ram_tails and ram_heads else 0):
+            if i >= (len(ram_tails) if long_tail else len(ram_heads)):
+                break
+            tail, head = ram_tails[i % len(ram_tails)], ram_heads[i % len(ram_heads)]
+            if self.keys[tail] != self.keys[head]:
+                self._add(Split(number, cut, tail, head, False))
+
+    def _add(self, split: Split) -> None:
+        if len(self.splits) < self.limit:
+            self.splits.append(split)

@@ -1,0 +1,210 @@
+"""A lab: one sandbox, the machines in it, and where both are kept between commands."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from .build import Parts, Progress, build
+from .cache import Cache, Entry, locked
+from .errors import NotRunning, UsageError
+from .machine import Machine, Settings
+from .processes import Process
+from .qemu import QemuMachine
+from .sandbox import Sandbox
+from .virtualbox import HARDWARE, VirtualBoxMachine, virtualbox_variables
+
+__all__ = ["Lab"]
+
+_KINDS: dict[str, type[Machine]] = {"virtualbox": VirtualBoxMachine, "qemu": QemuMachine}
+_BOOT_SECONDS = 600.0
+_RESTORE_SECONDS = 120.0
+_numbers = itertools.count()
+
+
+class Lab:
+    """The user's lab, which stays when this process ends; or, if ``owned``, one that ends with it.
+
+    Labs are folders in ``$SPARC_LAB_HOME`` (default ``/var/lib/sparc-lab``). What the owner of an
+    owned lab left behind when it was killed is removed by the next lab that is made.
+    """
+
+    def __init__(
+        self, *, owned: bool = False, cache: Cache | None = None, progress: Progress | None = None
+    ) -> None:
+        self.cache = cache or Cache()
+        self.progress = progress or Progress()
+        self.owned = owned
+        base = Path(os.environ.get("SPARC_LAB_HOME", "/var/lib/sparc-lab"))
+        me = Process.of(os.getpid())
+        assert me is not None
+        name = f"owned-{me.pid}-{next(_numbers)}" if owned else "user"
+        self.home = base / name
+        with locked(base / "lock"):
+            _sweep(base)
+            if owned:
+                self.home.mkdir()
+                me.record(self.home / "owner.json")
+        self._lock = base / f"{name}.lock"
+        self._parts: Parts | None = None
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def parts(self) -> Parts:
+        """The parts that machines are made from; made now if the cache lacks them."""
+        if self._parts is None:
+            self._parts = build(self.cache, self.progress)
+        return self._parts
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox of this lab, running or not."""
+        return Sandbox(self.home, {"virtualbox": self.parts.virtualbox, "tools": self.parts.tools})
+
+    def up(self, settings: Settings, *, cold: bool = False) -> Machine:
+        """Start a machine; returns when its shell answers.
+
+        Under VirtualBox it goes on from a booted state kept in the cache, unless ``cold``.
+
+        Raises:
+            UsageError: a machine of that name is up.
+            StartError: it did not come up; nothing of it is left running.
+        """
+        ready = None
+        if settings.hypervisor == "virtualbox" and not cold:
+            ready = self._ready(settings)
+        with self._changing():
+            if settings.name in self.names():
+                earlier = self._machine(settings.name)
+                if self._phase(settings.name) == "up" and earlier.state() != "off":
+                    message = f"{settings.name!r} is up already"
+                    raise UsageError(message, f"sparc-lab down --name {settings.name}")
+                earlier.remove()
+            if self.sandbox.holder() is None:
+                self.sandbox.start(owned=self.owned)
+            machine = _KINDS[settings.hypervisor](settings, self.sandbox, self.parts)
+            try:
+                if isinstance(machine, VirtualBoxMachine) and ready is not None:
+                    machine.create(disk=ready / "root.vdi", saved=ready / "booted.sav")
+                else:
+                    machine.create()
+                machine.save_settings("starting")
+                machine.start(_RESTORE_SECONDS if ready else _BOOT_SECONDS)
+                machine.save_settings("up")
+            except BaseException:
+                self._keep_evidence(machine)
+                self._remove(machine)
+                raise
+        return machine
+
+    def machine(self, name: str) -> Machine:
+        """
+        Raises:
+            NotRunning: there is no machine of that name.
+        """
+        if name not in self.names():
+            raise NotRunning(name)
+        return self._machine(name)
+
+    def names(self) -> list[str]:
+        """The names of this lab's machines."""
+        return sorted(
+            path.parent.parent.name for path in self.home.glob("files/*/run/machine.json")
+        )
+
+    def down(self, name: str) -> None:
+        """End a machine and remove it; with the last one, the sandbox."""
+        with self._changing():
+            if name in self.names():
+                self._remove(self._machine(name))
+            elif not self.names():
+                self.sandbox.end()
+
+    def close(self) -> None:
+        """End all machines and the sandbox, and leave nothing of the lab."""
+        with self._changing():
+            self.sandbox.end()
+        self._lock.unlink(missing_ok=True)
+
+    def host(self, argv: Sequence[str]) -> int:
+        """Run a program where the machines' VirtualBox is installed; its status."""
+        line = self.sandbox.argv("virtualbox", argv, virtualbox_variables(self.sandbox))
+        return subprocess.run(line, check=False).returncode
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        with locked(self._lock):
+            yield
+
+    def _settings(self, name: str) -> dict[str, object]:
+        record = self.home / "files" / name / "run" / "machine.json"
+        return dict(json.loads(record.read_text()))
+
+    def _phase(self, name: str) -> str:
+        return str(self._settings(name)["phase"])
+
+    def _machine(self, name: str) -> Machine:
+        record = self._settings(name)
+        kind = str(record["hypervisor"])
+        settings = Settings(name, kind, int(str(record["memory"])), int(str(record["cpus"])))
+        return _KINDS[kind](settings, self.sandbox, self.parts)
+
+    def _remove(self, machine: Machine) -> None:
+        machine.remove()
+        if not self.names():
+            self.sandbox.end()
+
+    def _keep_evidence(self, machine: Machine) -> None:
+        """Logs of a machine that did not start, for somebody to read."""
+        target = self.home.parent / "failed" / machine.name
+        shutil.rmtree(target, ignore_errors=True)
+        patterns = ("*.log", "run/*.log", "Logs/*")
+        for path in itertools.chain.from_iterable(machine.folder.glob(p) for p in patterns):
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+
+    def _ready(self, settings: Settings) -> Path:
+        """The cache's booted state for a machine of this size."""
+        size = Settings("ready", "virtualbox", settings.memory, settings.cpus)
+
+        def make(path: Path, log: Path) -> None:
+            with Lab(owned=True, cache=self.cache, progress=self.progress) as lab:
+                machine = lab.up(size, cold=True)
+                assert isinstance(machine, VirtualBoxMachine)
+                machine.shell("sync; echo 3 > /proc/sys/vm/drop_caches; sleep 3")
+                shutil.move(machine.save(), path / "booted.sav")
+                shutil.move(machine.folder / "root.vdi", path / "root.vdi")
+
+        sources = (self.parts.key, *HARDWARE, str(size.memory), str(size.cpus))
+        entry = Entry("booted", sources, ("booted.sav", "root.vdi"), make)
+        title = f"booted machine ({size.memory} MB, {size.cpus} CPU)"
+        started: Callable[[], None] = lambda: self.progress.start(title)  # noqa: E731
+        try:
+            return self.cache.get(entry, started)
+        finally:
+            self.progress.done(title)
+
+
+def _sweep(base: Path) -> None:
+    """Remove labs whose owner is gone."""
+    for home in base.glob("owned-*"):
+        if home.is_dir() and Process.recorded(home / "owner.json") is None:
+            Sandbox(home, {}).end()
+            home.with_suffix(".lock").unlink(missing_ok=True)

@@ -1,0 +1,185 @@
+"""A private world for virtual machines: trees, mounts and processes that go away together.
+
+The sandbox is a mount and a pid namespace held by one process. Each Debian tree of the cache is
+laid under it as the lower side of an overlay, so nothing done in it (an extension pack installed,
+a setting changed) reaches the cache or another sandbox. Ending the holder ends every process in it
+and drops every mount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .errors import LabError, StartError
+from .processes import Process, run, wait_for
+
+__all__ = ["Sandbox"]
+
+_SETUP = r"""
+set -e
+home=$1; shift
+mount -t tmpfs -o mode=700 lab "$home/upper"
+for pair; do
+  name=${pair%%=*}; lower=${pair#*=}; root=$home/root/$name
+  mkdir -p "$home/upper/$name/top" "$home/upper/$name/work" "$root"
+  mount -t overlay lab "$root" \
+    -o "lowerdir=$lower,upperdir=$home/upper/$name/top,workdir=$home/upper/$name/work"
+  mount -t proc proc "$root/proc"
+  mount --rbind /sys "$root/sys"
+  mount --rbind /dev "$root/dev"
+  mkdir -p "$root$home/files"
+  mount --bind "$home/files" "$root$home/files"
+done
+echo ready
+exec >/dev/null 2>&1
+while IFS= read -r _; do :; done
+"""
+
+
+class Sandbox:
+    """The sandbox whose state is kept in the folder ``home``.
+
+    With ``trees``, a name for each tree of the cache that it is to have. Files that processes
+    inside and outside share are in ``files``, under the same path on both sides.
+    """
+
+    def __init__(self, home: Path, trees: Mapping[str, Path]) -> None:
+        self.home = home
+        self.trees = dict(trees)
+        self.files = home / "files"
+        self._record = home / "holder.json"
+
+    def holder(self) -> Process | None:
+        """The process that holds the sandbox, if it is alive."""
+        return Process.recorded(self._record)
+
+    def start(self, *, owned: bool) -> None:
+        """Make the sandbox. If ``owned``, it ends when the calling process does, however it ends.
+
+        Raises:
+            StartError: the namespaces or mounts could not be made.
+        """
+        for name in ("files", "upper", "root"):
+            (self.home / name).mkdir(parents=True, exist_ok=True)
+        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        argv += ["bash", "-c", _SETUP, "holder", str(self.home)]
+        argv += [f"{name}={path}" for name, path in self.trees.items()]
+        # The holder lives until its standard input closes. Unowned, it holds the other end itself.
+        reader, writer = os.pipe()
+        outer = subprocess.Popen(
+            argv,
+            stdin=reader,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=() if owned else (writer,),
+        )
+        os.close(reader)
+        if not owned:
+            os.close(writer)
+        assert outer.stdout is not None and outer.stderr is not None
+        if outer.stdout.readline().strip() != "ready":
+            reason = outer.stderr.read().strip()
+            raise StartError(f"the lab's namespaces could not be set up: {reason}")
+        holder = _only_child(outer.pid)
+        if holder is None:
+            raise StartError("the lab's holder ended at once")
+        holder.record(self._record)
+
+    def argv(
+        self, tree: str | None, argv: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The command line that runs ``argv`` in ``tree``; with None in the host's own files."""
+        holder = self.holder()
+        if holder is None:
+            raise LabError("the lab is not running", "sparc-lab up")
+        if tree is None:
+            return ["nsenter", "-t", str(holder.pid), "--pid", "--", *argv]
+        variables = {
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            **(env or {}),
+        }
+        return [
+            *("nsenter", "-t", str(holder.pid), "--mount", "--pid", "--"),
+            *("chroot", str(self.home / "root" / tree), "/usr/bin/env", "-i"),
+            *(f"{key}={value}" for key, value in variables.items()),
+            *argv,
+        ]
+
+    def run(
+        self,
+        tree: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 120,
+    ) -> str:
+        """Run a program in a tree to its end; its output."""
+        return run(self.argv(tree, argv, env), timeout=timeout)
+
+    def spawn(
+        self,
+        tree: str | None,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a program in a tree and leave it running.
+
+        Raises:
+            StartError: it ended at once.
+        """
+        with log.open("ab") as sink:
+            outer = subprocess.Popen(
+                self.argv(tree, argv, env),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+        found: list[Process] = []
+
+        def started() -> bool:
+            child = _only_child(outer.pid)
+            found.extend([child] if child else [])
+            return bool(found) or outer.poll() is not None
+
+        wait_for(started, timeout=10, step=0.01)
+        if not found:
+            text = log.read_text(errors="replace")[-400:]
+            raise StartError(f"{argv[0]} ended at once: {text}")
+        return found[-1]
+
+    def end(self) -> None:
+        """End every process in it, drop every mount, remove what it left on disk."""
+        holder = self.holder()
+        if holder is not None:
+            holder.end(grace=0)
+        with contextlib.suppress(FileNotFoundError):
+            self._record.unlink()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _only_child(pid: int) -> Process | None:
+    """The one child of ``unshare`` or ``nsenter``: the program in the namespace."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return None
+    return Process.of(int(children[0])) if children else None
+
+
+def python_argv(module: str, *arguments: str) -> list[str]:
+    """A command line that runs one of the lab's own modules with this very interpreter."""
+    source = str(Path(__file__).resolve().parent.parent)
+    return ["/usr/bin/env", f"PYTHONPATH={source}", sys.executable, "-m", module, *arguments]

@@ -1,0 +1,116 @@
+"""Debian trees: the one VirtualBox runs in, the one things are built in, and the guest's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cache import Entry
+from .processes import run
+
+__all__ = ["chroot_argv", "copy_tree", "install", "tools_tree", "tree_base", "virtualbox_tree"]
+
+_MIRROR = "http://deb.debian.org/debian"
+
+VIRTUALBOX_PACKAGES = (
+    "virtualbox",
+    "virtualbox-qt",
+    "xvfb",
+    "xdotool",
+    "imagemagick",
+    "python3",
+)
+TOOLS_PACKAGES = (
+    "bc",
+    "bison",
+    "build-essential",
+    "dwarves",
+    "e2fsprogs",
+    "flex",
+    "isolinux",
+    "libelf-dev",
+    "libssl-dev",
+    "linux-source-6.1",
+    "lz4",
+    "python3",
+    "qemu-system-x86",
+    "qemu-utils",
+    "syslinux-common",
+    "xorriso",
+    "xz-utils",
+)
+
+# Neither is of use in a tree that is thrown away as a whole; both cost minutes.
+_DPKG = "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\n"
+_APT = 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\n'
+_MOUNT = (
+    'mount -t proc proc "$0/proc" && mount --rbind /sys "$0/sys" && mount --rbind /dev "$0/dev"'
+    ' && exec chroot "$0" "$@"'
+)
+
+
+def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
+    """A command line that runs ``argv`` in ``tree``, with mounts that vanish with it."""
+    return [
+        *("unshare", "--mount", "--propagation", "private", "sh", "-c", _MOUNT, str(tree)),
+        *("/usr/bin/env", "-i", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"),
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        *argv,
+    ]
+
+
+def _debootstrap(suite: str, components: str, tree: Path, log: Path) -> None:
+    mirror = os.environ.get("SPARC_LAB_MIRROR", _MIRROR)
+    options = ["--variant=minbase", f"--components={components}"]
+    run(["debootstrap", *options, suite, str(tree), mirror], timeout=1800, log=log)
+    (tree / "etc/apt/apt.conf.d/90lab").write_text(_APT)
+    (tree / "etc/dpkg/dpkg.cfg.d/90lab").write_text(_DPKG)
+    daemons = tree / "usr/sbin/policy-rc.d"
+    daemons.write_text("#!/bin/sh\nexit 101\n")
+    daemons.chmod(0o755)
+
+
+def install(tree: Path, packages: Sequence[str], log: Path) -> None:
+    """Install Debian packages into a tree and drop what was downloaded for it."""
+    argv = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    run(chroot_argv(tree, argv), timeout=1800, log=log)
+    run(chroot_argv(tree, ["apt-get", "clean"]), log=log)
+
+
+def virtualbox_tree() -> Entry:
+    """Debian sid with VirtualBox: it needs a newer libc than Debian 12 has."""
+
+    def make(path: Path, log: Path) -> None:
+        _debootstrap("sid", "main,contrib", path, log)
+        install(path, VIRTUALBOX_PACKAGES, log)
+
+    products = ("usr/lib/virtualbox/VBoxVMM.so", "usr/lib/virtualbox/VirtualBoxVM", "usr/bin/Xvfb")
+    return Entry("virtualbox", ("sid", _APT, _DPKG, *VIRTUALBOX_PACKAGES), products, make)
+
+
+def tree_base() -> Entry:
+    """Debian bookworm and nothing else, to start other trees from."""
+
+    def make(path: Path, log: Path) -> None:
+        _debootstrap("bookworm", "main", path, log)
+
+    return Entry("bookworm", (_APT, _DPKG), ("etc/debian_version",), make)
+
+
+def tools_tree(base: Entry, base_path: Path) -> Entry:
+    """Bookworm with compilers, image tools and QEMU, so that the host needs none of them."""
+
+    def make(path: Path, log: Path) -> None:
+        copy_tree(base_path, path)
+        install(path, TOOLS_PACKAGES, log)
+        (path / "build").mkdir()
+
+    products = ("usr/bin/gcc", "usr/bin/qemu-system-x86_64", "usr/src/linux-source-6.1.tar.xz")
+    return Entry("tools", (base.key, *TOOLS_PACKAGES), products, make)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a tree, owners, modes and device nodes included, over an empty folder."""
+    run(["cp", "-a", "--reflink=auto", f"{source}/.", str(target)])
+    (target / ".complete").unlink(missing_ok=True)

@@ -1,0 +1,316 @@
+"""A lab machine under stock VirtualBox, driverless: every guest instruction is interpreted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from . import window
+from .agent import EXCHANGE_BYTES
+from .errors import CommandError, LabError, NoSuchCheckpoint, StartError, UsageError
+from .keyboard import Stroke
+from .machine import Machine
+from .processes import wait_for
+from .sandbox import Sandbox
+
+__all__ = ["CHECKPOINT_WAYS", "HARDWARE", "VirtualBoxMachine", "virtualbox_variables"]
+
+CHECKPOINT_WAYS = ("gui", "vboxmanage", "api", "live", "savestate")
+
+_INSTALLED = "/usr/lib/virtualbox"
+_TREE = "virtualbox"
+_CONTROLLER = "IDE"
+
+# Part of what a ready-booted machine is made from: change it and that is made anew.
+HARDWARE = (
+    *("--ioapic", "on", "--rtcuseutc", "on", "--usb-ohci", "off", "--mouse", "ps2"),
+    *("--vram", "9", "--graphicscontroller", "vboxvga", "--audio-enabled", "off"),
+    *("--boot1", "dvd", "--boot2", "none", "--boot3", "none", "--boot4", "none"),
+    *("--bioslogofadein", "off", "--bioslogofadeout", "off", "--bioslogodisplaytime", "0"),
+    *("--nic1", "nat", "--nictype1", "82540EM", "--macaddress1", "080027000001"),
+)
+_UARTS = (("--uart1", "0x3F8", "4", "ttyS0"), ("--uart2", "0x2F8", "3", "ttyS1"))
+_STATES = {"running": "running", "paused": "paused", "saved": "saved", "aborted": "aborted"}
+_XML = "{http://www.virtualbox.org/}"
+
+
+class VirtualBoxMachine(Machine):
+    """A machine of the sandbox's own VirtualBox."""
+
+    strokes_at_once = 6
+
+    def manage(self, *arguments: str, timeout: float = 300) -> str:
+        """Run VBoxManage; its output."""
+        return manage(self.sandbox, *arguments, timeout=timeout)
+
+    def create(self, *, disk: Path | None = None, saved: Path | None = None) -> None:
+        """Make it with the given root disk (or a fresh one) and saved state (or none)."""
+        self.prepare_folder()
+        root = self.folder / "root.vdi"
+        shutil.copy(disk or self.parts.disk, root)
+        shutil.copy(self.parts.iso, self.folder / "boot.iso")
+        _write_exchange_descriptor(self.folder)
+        self.manage("internalcommands", "sethduuid", str(root))
+        base = ["--basefolder", str(self.sandbox.files), "--ostype", "Linux_64", "--register"]
+        self.manage("createvm", "--name", self.name, *base)
+        size = ["--memory", str(self.settings.memory), "--cpus", str(self.settings.cpus)]
+        self.manage("modifyvm", self.name, *size, *HARDWARE)
+        for option, port, irq, line in _UARTS:
+            mode = [option.replace("uart", "uartmode"), "server", str(self.folder / f"{line}.vm")]
+            self.manage("modifyvm", self.name, option, port, irq, *mode)
+        self.manage("setextradata", self.name, "VBoxInternal/HM/FallbackToIEM", "1")
+        controller = ["--add", "ide", "--controller", "PIIX4", "--hostiocache", "on"]
+        self.manage("storagectl", self.name, "--name", _CONTROLLER, *controller)
+        self._attach("0", "0", "hdd", root)
+        self._attach("0", "1", "hdd", self.folder / "exchange.vmdk", "--mtype", "writethrough")
+        self._attach("1", "0", "dvddrive", self.folder / "boot.iso")
+        if saved is not None:
+            state = self.folder / "ready.sav"
+            shutil.copy(saved, state)
+            self.manage("adoptstate", self.name, str(state))
+
+    def start(self, timeout: float) -> None:
+        """See `Machine.start`."""
+        self.start_relay()
+        display = self._display()
+        process = self.spawn(
+            "vm",
+            _TREE,
+            [f"{_INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless"],
+            DISPLAY=display,
+            **virtualbox_variables(self.sandbox),
+        )
+        try:
+            self.await_agent(process, timeout)
+        except StartError:
+            # VirtualBox shows failures in a dialog and waits for somebody to read it.
+            process.end(grace=2)
+            raise
+
+    def state(self) -> str:
+        """See `Machine.state`."""
+        if self.sandbox.holder() is None:
+            return "absent"
+        try:
+            found = re.search(
+                r'^VMState="(\w+)"', self.manage("showvminfo", self.name, "--machinereadable"), re.M
+            )
+        except CommandError:
+            return "absent"
+        word = found[1] if found else "absent"
+        return _STATES.get(word, "off" if word == "poweroff" else word)
+
+    def pause(self) -> None:
+        """Hold the guest's CPUs."""
+        self.manage("controlvm", self.name, "pause")
+
+    def resume(self) -> None:
+        """Let a paused guest go on."""
+        self.manage("controlvm", self.name, "resume")
+
+    def press(self, keys: Iterable[Stroke]) -> None:
+        """See `Machine.press`."""
+        # The codes go through a file of the machine's own: arguments are seen by everybody.
+        self._api("press", " ".join(f"{code}" for stroke in keys for code in stroke))
+
+    def screenshot(self, target: Path) -> None:
+        """See `Machine.screenshot`."""
+        image = self.folder / "screen.png"
+        self.manage("controlvm", self.name, "screenshotpng", str(image))
+        shutil.move(image, target)
+
+    def window_screenshot(self, target: Path) -> None:
+        """Write what VirtualBox's window shows to a PNG file."""
+        image = self.folder / "window.png"
+        variables = {"DISPLAY": self._display()}
+        self.sandbox.run(_TREE, ["import", "-window", "root", str(image)], env=variables)
+        shutil.move(image, target)
+
+    def core(self, target: Path) -> None:
+        """Write the paused guest's memory as VirtualBox's own ELF core."""
+        image = self.folder / "guest.core"
+        self.manage("debugvm", self.name, "dumpvmcore", "--filename", str(image))
+        shutil.move(image, target)
+
+    def checkpoint(self, name: str, way: str = "vboxmanage") -> Path:
+        """Take a checkpoint; the path of its saved state.
+
+        After ``savestate`` the machine is off with its state saved, as that button leaves it.
+
+        Raises:
+            UsageError: no such way, or the name is taken.
+        """
+        if way not in CHECKPOINT_WAYS:
+            raise UsageError(f"no way {way!r}: {', '.join(CHECKPOINT_WAYS)}")
+        self.require("running", "paused")
+        if name in self.checkpoints():
+            raise UsageError(f"{self.name!r} already has a checkpoint {name!r}")
+        if way == "vboxmanage":
+            self.manage("snapshot", self.name, "take", name)
+        elif way == "live":
+            self.manage("snapshot", self.name, "take", name, "--live")
+        elif way == "api":
+            self._api("snapshot", name)
+        elif way == "savestate":
+            self.manage("controlvm", self.name, "savestate")
+            self._await_process_end()
+            self.manage("snapshot", self.name, "take", name)
+        else:
+            before = self.state()
+            window.take_snapshot(self._xdotool, self.name, name)
+            done = lambda: name in self.checkpoints() and self.state() == before  # noqa: E731
+            if not wait_for(done, timeout=300, step=0.2):
+                raise LabError(f"VirtualBox's window took no snapshot {name!r}")
+        return self.saved_state(name)
+
+    def restore(self, name: str, timeout: float = 300) -> None:
+        """Go back to a checkpoint and run from there."""
+        self.saved_state(name)
+        self.power_off()
+        self.manage("snapshot", self.name, "restore", name)
+        self.start(timeout)
+
+    def checkpoints(self) -> dict[str, Path]:
+        """The saved state of each checkpoint by the checkpoint's name, oldest first."""
+        try:
+            settings = ElementTree.parse(self.folder / f"{self.name}.vbox")
+        except (OSError, ElementTree.ParseError):
+            return {}
+        return {
+            node.attrib["name"]: self.folder / node.attrib["stateFile"]
+            for node in settings.iter(f"{_XML}Snapshot")
+            if "stateFile" in node.attrib
+        }
+
+    def saved_state(self, name: str) -> Path:
+        """The path of a checkpoint's .sav.
+
+        Raises:
+            NoSuchCheckpoint: there is none of that name.
+        """
+        try:
+            return self.checkpoints()[name]
+        except KeyError:
+            raise NoSuchCheckpoint(self.name, name) from None
+
+    def save(self) -> Path:
+        """Save the state and end the process; the path of the .sav, which no snapshot has."""
+        self.manage("controlvm", self.name, "savestate")
+        self._await_process_end()
+        settings = ElementTree.parse(self.folder / f"{self.name}.vbox")
+        machine = settings.find(f"{_XML}Machine")
+        if machine is None or "stateFile" not in machine.attrib:
+            raise LabError(f"VirtualBox saved no state of {self.name!r}")
+        return self.folder / machine.attrib["stateFile"]
+
+    def power_off(self) -> None:
+        """See `Machine.power_off`."""
+        if self.state() in ("running", "paused"):
+            self.manage("controlvm", self.name, "poweroff")
+        self._await_process_end()
+
+    def discard(self) -> None:
+        """See `Machine.discard`."""
+        wait_for(lambda: self._forgotten(), timeout=10, step=0.3)
+
+    def evidence(self) -> str:
+        """See `Machine.evidence`."""
+        log = self.folder / "Logs" / "VBox.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        failures = [line for line in lines if "VERR_" in line or "Guest state" in line][-3:]
+        return "\n".join([super().evidence(), *failures])
+
+    def _forgotten(self) -> bool:
+        if self.state() == "saved":
+            self.manage("discardstate", self.name)
+        try:
+            self.manage("unregistervm", self.name, "--delete")
+        except CommandError:
+            return self.state() == "absent"
+        return True
+
+    def _await_process_end(self) -> None:
+        process = self.recorded("vm")
+        if process and not wait_for(lambda: not process.alive(), timeout=15):
+            process.end()
+        # VirtualBox's server notices the end of a session a moment later.
+        wait_for(lambda: self.state() not in ("stopping", "running"), timeout=10)
+        time.sleep(0.1)
+
+    def _attach(self, port: str, device: str, kind: str, medium: Path, *more: str) -> None:
+        place = ["--storagectl", _CONTROLLER, "--port", port, "--device", device]
+        what = ["--type", kind, "--medium", str(medium)]
+        self.manage("storageattach", self.name, *place, *what, *more)
+
+    def _display(self) -> str:
+        """The X display of this machine's window; its server is started if need be."""
+        number = self.folder / "run" / "xvfb.log"
+        if self.recorded("xvfb") is None:
+            number.unlink(missing_ok=True)
+            screen = ["-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
+            self.spawn("xvfb", _TREE, ["/usr/bin/Xvfb", "-displayfd", "1", *screen])
+        if not wait_for(lambda: re.search(r"^\d+$", number.read_text(), re.M), timeout=20):
+            raise StartError("the X server did not start", number.read_text()[-300:])
+        found = re.search(r"^\d+$", number.read_text(), re.M)
+        assert found is not None
+        return f":{found[0]}"
+
+    def _xdotool(self, *arguments: str) -> str:
+        variables = {"DISPLAY": self._display()}
+        return self.sandbox.run(_TREE, ["xdotool", *arguments], env=variables)
+
+    def _api(self, action: str, text: str) -> None:
+        """Do something through VirtualBox's SDK, in the tree's own Python."""
+        script = self.sandbox.files / "vbox_api.py"
+        if not script.exists():
+            shutil.copy(Path(__file__).parent / "host" / "vbox_api.py", script)
+        order = self.folder / "run" / f"order-{uuid.uuid4().hex}"
+        order.touch(mode=0o600)
+        order.write_text(text)
+        try:
+            argv = ["python3", str(script), action, self.name, str(order)]
+            self.sandbox.run(_TREE, argv, env=virtualbox_variables(self.sandbox), timeout=300)
+        finally:
+            order.unlink()
+
+
+def manage(sandbox: Sandbox, *arguments: str, timeout: float = 300) -> str:
+    """Run VBoxManage in a sandbox; its output."""
+    argv = [f"{_INSTALLED}/VBoxManage", "-q", *arguments]
+    return sandbox.run(_TREE, argv, env=virtualbox_variables(sandbox), timeout=timeout)
+
+
+def virtualbox_variables(sandbox: Sandbox) -> dict[str, str]:
+    """What VirtualBox's programs and its SDK need in their environment."""
+    return {
+        "HOME": str(sandbox.files),
+        "VBOX_USER_HOME": str(sandbox.files / "config"),
+        "XDG_RUNTIME_DIR": "/tmp",
+        "VBOX_PROGRAM_PATH": _INSTALLED,
+        "VBOX_SDK_PATH": f"{_INSTALLED}/sdk",
+        "PYTHONPATH": f"{_INSTALLED}/sdk/bindings/xpcom/python",
+    }
+
+
+def _write_exchange_descriptor(folder: Path) -> None:
+    """Describe the raw exchange disk as a VMDK, which is how VirtualBox takes raw images."""
+    sectors = EXCHANGE_BYTES // 512
+    (folder / "exchange.vmdk").write_text(
+        "# Disk DescriptorFile\n"
+        "version=1\n"
+        f"CID={uuid.uuid4().hex[:8]}\n"
+        "parentCID=ffffffff\n"
+        'createType="monolithicFlat"\n'
+        f'RW {sectors} FLAT "exchange.raw" 0\n'
+        'ddb.virtualHWVersion = "4"\n'
+        'ddb.adapterType="ide"\n'
+        f'ddb.geometry.cylinders="{sectors // (16 * 63)}"\n'
+        'ddb.geometry.heads="16"\n'
+        'ddb.geometry.sectors="63"\n'
+        f'ddb.uuid.image="{uuid.uuid4()}"\n'
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 
-from sparc.audit.matcher import GZIP, PNG, WINDOW_BITS, ZLIB, Matcher
+from sparc.audit.matcher import GZIP, PNG, PROBE, WINDOW_BITS, ZLIB, Matcher
 
 __all__ = ["Budget", "Decoder", "Scanner", "decoder"]
 
@@ -52,22 +52,32 @@ class Scanner:
         self.budget = budget
         self.layers = layers
         self._tail = b""
-        self._offset = 0
+        self._offset = 0  # of the tail
+        self._keep = max(matcher.longest, PROBE)
         self._live: list[Decoder] = []
 
     def feed(self, data: bytes) -> None:
-        """Search the next piece."""
+        """Take the next piece; its last bytes wait for the one after it."""
         self._live = [d for d in self._live if d.feed(data)]
-        block = self._tail + data
-        base = self._offset - len(self._tail)
-        hits, candidates = self.matcher.scan(block, len(self._tail))
+        self._search(self._tail + data, self._keep)
+
+    def close(self) -> None:
+        """Search what still waits: nothing more comes."""
+        if self._tail:
+            self._search(self._tail, 0)
+        for stream in self._live:
+            stream.close()
+        self._live = []
+
+    def _search(self, block: bytes, keep: int) -> None:
+        stop = max(len(block) - keep, 0)
+        hits, candidates = self.matcher.scan(block, stop)
         for start, pattern in hits:
-            self.report(base + start, pattern, self.layers)
+            self.report(self._offset + start, pattern, self.layers)
         for start, kind, _ in candidates:
-            self._open(kind, base + start, block[start:])
-        self._offset += len(data)
-        keep = self.matcher.longest - 1
-        self._tail = block[-keep:] if keep else b""
+            self._open(kind, self._offset + start, block[start:])
+        self._offset += stop
+        self._tail = block[stop:]
 
     def _open(self, kind: int, at: int, data: bytes) -> None:
         if self.budget.exceeded:
@@ -89,6 +99,10 @@ class Decoder:
     def feed(self, data: bytes) -> bool:
         raise NotImplementedError
 
+    def close(self) -> None:
+        """The stream around it has ended."""
+        raise NotImplementedError
+
 
 class _Inflate(Decoder):
     def __init__(self, bits: int, child: Scanner) -> None:
@@ -101,9 +115,11 @@ class _Inflate(Decoder):
             try:
                 out = self._decoder.decompress(data, _PIECE)
             except zlib.error:
+                self.close()
                 return False
             if out:
                 if not self.child.budget.spend(len(out)):
+                    self.close()
                     return False
                 self.child.feed(out)
             if self._decoder.eof:
@@ -113,10 +129,14 @@ class _Inflate(Decoder):
                 break
         return True
 
+    def close(self) -> None:
+        self.child.close()
+
     def _next_member(self) -> bool:
         """A gzip file may be several of them, one after the other."""
         rest = self._decoder.unused_data
         if self._bits != WINDOW_BITS[GZIP] or not rest.startswith(b"\x1f\x8b\x08"):
+            self.close()
             return False
         self._decoder = zlib.decompressobj(self._bits)
         return self.feed(rest)
@@ -128,6 +148,7 @@ class _Png(Decoder):
     def __init__(self, make: Callable[[str], Scanner]) -> None:
         self._make = make
         self._idat: Decoder | None = None
+        self._text: Decoder | None = None
         self._steps = self._parse()
         self._want = next(self._steps)
         self._buffer = bytearray()
@@ -140,8 +161,14 @@ class _Png(Decoder):
             try:
                 self._want = self._steps.send(piece)
             except StopIteration:
+                self.close()
                 return False
         return True
+
+    def close(self) -> None:
+        for stream in (self._idat, self._text):
+            if stream is not None:
+                stream.close()
 
     def _parse(self) -> Iterator[int]:  # type: ignore[misc]
         yield from ()
@@ -151,7 +178,9 @@ class _Png(Decoder):
             size, kind = int.from_bytes(head[:4]), bytes(head[4:])
             if not kind.isalpha() or size > 0x7FFFFFFF or kind == b"IEND":
                 return
-            text: Decoder | None = None
+            if self._text is not None:
+                self._text.close()
+            self._text = None
             started = kind == b"IDAT"
             if started and self._idat is None:
                 self._idat = _Inflate(WINDOW_BITS[ZLIB], self._make("IDAT"))
@@ -163,15 +192,15 @@ class _Png(Decoder):
                     if self._idat is not None:
                         self._idat.feed(piece)
                 elif kind in (b"zTXt", b"iTXt", b"iCCP"):
-                    if text is None and not started:
+                    if self._text is None and not started:
                         lead += piece
                         skip = _text_start(kind, lead)
                         if skip:
                             started = True
-                            text = _Inflate(WINDOW_BITS[ZLIB], self._make(kind.decode()))
+                            self._text = _Inflate(WINDOW_BITS[ZLIB], self._make(kind.decode()))
                             piece = lead[skip:]
-                    if text is not None:
-                        text.feed(piece)
+                    if self._text is not None:
+                        self._text.feed(piece)
             yield 4  # its checksum: a stream that ends wrong was still searched
 
 

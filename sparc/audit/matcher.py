@@ -10,21 +10,25 @@ import hyperscan
 
 from sparc.audit.patterns import Pattern
 
-__all__ = ["GZIP", "PNG", "ZLIB", "Matcher"]
+__all__ = ["GZIP", "PNG", "WINDOW_BITS", "ZLIB", "Matcher"]
 
-GZIP, PNG, ZLIB = -1, -2, -3
+GZIP, PNG, ZLIB = 1, 2, 3
+# A zlib stream that its writer did not store uncompressed. The third and fourth byte hold the type
+# of the first block and two counts of at most 29: that leaves out half of what is there by chance.
+_FIXED = b"".join(b"\\x%02x" % b for b in range(256) if b & 6 == 2)
+_DYNAMIC = b"".join(b"\\x%02x" % b for b in range(256) if b & 6 == 4 and b >> 3 <= 29)
+_COUNTS = b"".join(b"\\x%02x" % b for b in range(256) if b & 31 <= 29)
 _SIGNATURES = (
-    (GZIP, b"\x1f\x8b\x08"),
-    (PNG, b"\x89PNG\r\n\x1a\n"),
-    (ZLIB, b"\x78\x01"),
-    (ZLIB, b"\x78\x5e"),
-    (ZLIB, b"\x78\x9c"),
-    (ZLIB, b"\x78\xda"),
+    (GZIP, 3, rb"\x1f\x8b\x08"),
+    (PNG, 8, rb"\x89PNG\r\n\x1a\n"),
+    (ZLIB, 3, rb"\x78[\x01\x5e\x9c\xda][\x00\x01" + _FIXED + b"]"),
+    (ZLIB, 4, rb"\x78[\x01\x5e\x9c\xda][" + _DYNAMIC + b"][" + _COUNTS + b"]"),
 )
 WINDOW_BITS = {GZIP: 31, ZLIB: 15}
 # How far a stream is tried before it counts as one: random bytes rarely inflate to this much.
-_PROBE = 64
-_RECORD = re.compile(rb"\x91\x0e|\x92[\x00-\x7f\xc0-\xef]")
+PROBE = 64
+# What may stand behind a page in the file, and look like an error in a stream that goes on.
+_RECORD = re.compile(rb"\x91\x0e|\x92(?:[\x01-\x7f]|[\xc2-\xdf].|\xe0..)[\x00-\x08\x80-\x88\xff]", re.S)
 
 
 class Matcher:
@@ -41,84 +45,83 @@ class Matcher:
         self.longest = max(len(p.value) for p in patterns)
         self.saturated: set[int] = set()
         self._hits: Counter[int] = Counter()
-        self._lengths = [len(p.value) for p in patterns] + [len(s) for _, s in _SIGNATURES]
+        self._lengths = [len(p.value) for p in patterns] + [size for _, size, _ in _SIGNATURES]
         self._compile()
 
     def _compile(self) -> None:
+        literals = [b"".join(b"\\x%02x" % byte for byte in p.value) for p in self.patterns]
         chosen = [
-            (number, value)
-            for number, value in enumerate(
-                [p.value for p in self.patterns] + [s for _, s in _SIGNATURES]
-            )
+            (number, expression)
+            for number, expression in enumerate(literals + [e for _, _, e in _SIGNATURES])
             if number not in self.saturated
         ]
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(
-            expressions=[b"".join(b"\\x%02x" % byte for byte in value) for _, value in chosen],
+            expressions=[expression for _, expression in chosen],
             ids=[number for number, _ in chosen],
             elements=len(chosen),
-            flags=[0] * len(chosen),
+            flags=[hyperscan.HS_FLAG_DOTALL] * len(chosen),
         )
 
     def scan(
-        self, data: bytes | bytearray | memoryview, skip: int = 0
+        self, data: bytes | bytearray | memoryview, stop: int | None = None
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int, bool]]]:
-        """Search `data`; what ends within its first `skip` bytes was found before.
+        """Search `data` for what starts before `stop`.
 
         Returns hits (offset, pattern number) and candidates (offset, GZIP | PNG | ZLIB, whether
-        the stream was tried successfully or was cut too short to tell).
+        the stream was tried successfully, or was cut too short to tell), both in no order.
         """
+        view = memoryview(data)
         kept: list[tuple[int, int]] = []
         while True:
             found: list[tuple[int, int]] = []
-            count = len(self.patterns)
-            view = memoryview(data)
-            candidates: list[tuple[int, int, bool]] = []
-            fresh: Counter[int] = Counter()
-
-            def matched(
-                number: int,
-                _from: int,
-                end: int,
-                _flags: int,
-                _context: object,
-                found: list[tuple[int, int]] = found,
-                candidates: list[tuple[int, int, bool]] = candidates,
-                fresh: Counter[int] = fresh,
-                view: memoryview = view,
-            ) -> bool | None:
-                if end <= skip:
-                    return None
-                start = end - self._lengths[number]
-                if number < count:
-                    found.append((start, number))
-                    fresh[number] += 1
-                    if self._hits[number] + fresh[number] > self.MAX_HITS:
-                        self.saturated.add(number)
-                        return True
-                    return None
-                kind = _SIGNATURES[number - count][0]
-                sure = kind == PNG or _plausible(kind, view[start : start + _PROBE])
-                if sure or _RECORD.search(view[start : start + _PROBE]):
-                    candidates.append((start, kind, sure))
-                return None
-
-            try:
-                self._database.scan(view, match_event_handler=matched)
-            except hyperscan.ScanTerminated:
-                kept += [hit for hit in found if hit[1] in self.saturated]
-                self._compile()
+            if self._scan(view, found):
+                hits = kept + found
+                break
+            kept += [hit for hit in found if hit[1] in self.saturated]
+            self._compile()
+        count, candidates = len(self.patterns), []
+        limit = len(view) if stop is None else stop
+        result = []
+        for end, number in hits:
+            start = end - self._lengths[number]
+            if start >= limit:
                 continue
-            self._hits.update(fresh)
-            return kept + found, candidates
+            if number < count:
+                result.append((start, number))
+                self._hits[number] += 1
+                continue
+            kind = _SIGNATURES[number - count][0]
+            sure = kind == PNG or _plausible(kind, view[start : start + PROBE])
+            if sure or _RECORD.search(view[start : start + PROBE]):
+                candidates.append((start, kind, sure))
+        return result, candidates
+
+    def _scan(self, view: memoryview, found: list[tuple[int, int]]) -> bool:
+        """Append (end, number) of all matches; False if a pattern has become too many."""
+        count, fresh, before, most = len(self.patterns), Counter[int](), self._hits, self.MAX_HITS
+        append = found.append
+
+        def matched(number: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
+            append((end, number))
+            if number < count:
+                fresh[number] += 1
+                if before[number] + fresh[number] > most:
+                    self.saturated.add(number)
+                    return True
+            return None
+
+        try:
+            self._database.scan(view, match_event_handler=matched)
+        except hyperscan.ScanTerminated:
+            return False
+        return True
 
 
 def _plausible(kind: int, data: memoryview) -> bool:
     """Whether these bytes could begin a stream: they inflate without an error as far as they go."""
-    if kind == ZLIB and len(data) > 2 and data[2] & 6 == 6:
-        return False  # no deflate block has this type
     try:
-        zlib.decompressobj(WINDOW_BITS[kind]).decompress(data, _PROBE)
+        zlib.decompressobj(WINDOW_BITS[kind]).decompress(data, PROBE)
     except zlib.error:
         return False
     return True

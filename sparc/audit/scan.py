@@ -61,8 +61,7 @@ class _AuditWalk(Walk):
     # -- units
 
     def unit_data(self, unit: Unit, data: bytes, offset: int) -> None:
-        if unit is not self._unit:
-            self._flush()
+        if self._scanner is None:
             self._unit = unit
             self._scanner = Scanner(self.matcher, self._unit_hit, self.budget)
         self._piece.append(data)
@@ -71,7 +70,7 @@ class _AuditWalk(Walk):
             self._flush()
 
     def unit_end(self, unit: Unit) -> None:
-        self._flush()
+        self.finish()
 
     def _flush(self) -> None:
         if self._scanner is not None and self._piece:
@@ -79,8 +78,11 @@ class _AuditWalk(Walk):
         self._piece, self._size = [], 0
 
     def finish(self) -> None:
-        """Search what is left of a unit that was cut."""
+        """Search what is left of the current unit."""
         self._flush()
+        if self._scanner is not None:
+            self._scanner.close()
+        self._scanner = None
 
     def _unit_hit(self, offset: int, pattern: int, layers: tuple[str, ...]) -> None:
         unit = self._unit
@@ -175,21 +177,21 @@ def audit(path: str | os.PathLike[str], secrets: list[Secret], progress: Progres
     name = os.fspath(path)
     wanted = patterns(secrets)
     report = Report(name, secrets)
-    matcher, raw_matcher, budget = Matcher(wanted), Matcher(wanted), Budget()
+    matcher, budget = Matcher(wanted), Budget()
     with _AuditWalk(name, matcher, budget, progress) as walk:
-        raw = RawSearch(walk.stream.fd, walk.stream.size, name, raw_matcher)
-        raw.start()
+        raw = RawSearch(walk.stream.fd, walk.stream.size, name, matcher)
         try:
             walk.run()
             walk.finish()
+            raw.wait()
         finally:
-            raw.result()
+            raw.close()
         report.problems += walk.problems
-        if raw.problem is not None:
-            report.problems.append(raw.problem)
+        if raw.too_many:
+            report.problems.append(LimitExceeded("compressed streams", 0, len(raw.candidates)))
         with SavedState.of(walk) as state:
             _Collector(report, wanted, walk, raw, state).collect()
-    saturated = matcher.saturated | raw_matcher.saturated
+    saturated = matcher.saturated | raw.saturated
     for pattern in saturated:
         report.more += [number for number, _ in wanted[pattern].owners]
     if budget.exceeded:
@@ -292,8 +294,9 @@ class _Collector:
             for data in self.resolver.from_spot(spot):
                 if not stream.feed(data):
                     return
+            stream.close()
         except Damaged as error:
-            self.walk.bad(error)
+            self.report.problems.append(error)
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:

@@ -1,0 +1,52 @@
+"""An audit's report for people."""
+
+from __future__ import annotations
+
+from sparc.audit.report import CLEAN, INCOMPLETE, Finding, Report
+
+__all__ = ["text"]
+
+_SHOWN = 20
+
+
+def _where(finding: Finding) -> str:
+    if finding.place == "ram":
+        where = f"RAM {finding.address:#014x}"
+    elif finding.place == "unit":
+        where = f"unit {finding.name} offset {finding.address:#x}"
+    elif finding.place == "file":
+        inside = f", in unit {finding.name}" if finding.name else ""
+        where = f"file offset {finding.file_offset:#x}{inside}, outside all content that was understood"
+    else:
+        where = f"{finding.name} offset {finding.address:#x}"
+    if finding.crosses is not None:
+        where += f", {finding.cut} bytes, and on at {finding.crosses:#x}"
+    if finding.layers:
+        where += f", inside {' > '.join(finding.layers)} at {finding.inner:#x}"
+    if finding.superseded:
+        where += " (a copy that a later pass replaced)"
+    return where
+
+
+def text(report: Report) -> str:
+    """Several lines: each secret's findings, then the verdict."""
+    lines = []
+    for secret in report.secrets:
+        found = [f for f in report.findings if f.secret == secret.number]
+        if not found:
+            continue
+        more = "more than " if secret.number in report.more else ""
+        lines.append(
+            f"Secret {secret.number} ({secret.source}, line {secret.line}): {more}{len(found)} places"
+        )
+        lines += [f"  {f.encoding:9} {_where(f)}" for f in found[:_SHOWN]]
+        if len(found) > _SHOWN:
+            lines.append(f"  ... {len(found) - _SHOWN} more; --json lists them")
+    hit = len({f.secret for f in report.findings})
+    if report.status == CLEAN:
+        lines.append(f"clean: none of {len(report.secrets)} secrets is in this checkpoint")
+    else:
+        lines.append(f"residue: {hit} of {len(report.secrets)} secrets found" if hit else "none found")
+    if report.status == INCOMPLETE:
+        lines.append("not clean: not everything could be read")
+    return "\n".join(lines)

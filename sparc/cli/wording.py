@@ -1,0 +1,70 @@
+"""Words for errors: what happened, the likely cause, and what to do next, in one line."""
+
+from __future__ import annotations
+
+from sparc import errors
+
+__all__ = ["words"]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:#x}"
+    if isinstance(value, bytes):
+        return value[:16].hex(" ") or "nothing"
+    return str(value)
+
+
+def _damaged(error: errors.Damaged) -> str:
+    said = ""
+    if error.expected is not None and error.got is not None:
+        said = f" (expected {_value(error.expected)}, got {_value(error.got)})"
+        if error.checksum:
+            said = f" (stored {_value(error.expected)}, computed {_value(error.got)})"
+    elif error.got is not None:
+        said = f" (got {_value(error.got)})"
+    kind = "wrong" if error.checksum else "damaged at"
+    where = f"offset {error.offset:#x}"
+    if error.checksum:
+        return f"{error.what} at {where} is {kind}{said}; the file was changed or cut: take the snapshot again"
+    return f"{kind} {where}: {error.what}{said}; the file is cut or changed: take the snapshot again"
+
+
+def _not_a_saved_state(error: errors.NotASavedState) -> str:
+    if error.looks == "empty":
+        return "is empty; a save that failed leaves such a file behind"
+    if error.looks == "encrypted":
+        return (
+            "is not a readable saved state, its bytes look random; if the VM is encrypted its states "
+            "are too: remove the encryption (VBoxManage encryptvm) and save again"
+        )
+    return (
+        f"is not a VirtualBox saved state (it starts with {_value(error.magic)}); "
+        "look for a .sav file in the VM's Snapshots folder"
+    )
+
+
+def words(error: errors.SparcError) -> str:
+    """One line for an error of ours, without the name of the file where that is not a field."""
+    match error:
+        case errors.NotReadable():
+            return f"{error.path}: cannot be used: {error.cause}"
+        case errors.NotASavedState():
+            return _not_a_saved_state(error)
+        case errors.Unsupported():
+            return f"{error.what} {error.version} is not supported (known: {error.known})"
+        case errors.Damaged():
+            return _damaged(error)
+        case errors.LimitExceeded():
+            if not error.limit:
+                return f"not everything was looked into: too much or too many: {error.what}"
+            return f"{error.what}: {error.got} is more than the {error.limit} that can be read"
+        case errors.SecretsError():
+            line = f", line {error.line}" if error.line else ""
+            return f"secrets from {error.source}{line}: {error.cause}"
+        case errors.UnitNotFound():
+            return f"there is no unit {error.name}"
+        case errors.PageNotStored():
+            return f"no page of RAM is stored for the address {error.address:#x}"
+        case _:
+            return str(error.args[0] if error.args else type(error).__name__)

@@ -66,5 +66,9 @@ def words(error: errors.SparcError) -> str:
             return f"there is no unit {error.name}"
         case errors.PageNotStored():
             return f"no page of RAM is stored for the address {error.address:#x}"
+        case _ if hasattr(error, "advice"):
+            name = f"{error.vm}: " if getattr(error, "vm", "") else ""
+            advice = f"; {error.advice}" if error.advice else ""
+            return f"{name}{getattr(error, 'cause', error)}{advice}"
         case _:
             return str(error.args[0] if error.args else type(error).__name__)

@@ -112,9 +112,13 @@ class _Inflate(Decoder):
 
     def feed(self, data: bytes) -> bool:
         while data:
+            before = self._decoder.copy()
             try:
                 out = self._decoder.decompress(data, _PIECE)
             except zlib.error:
+                out = _salvage(before, data)
+                if self.child.budget.spend(len(out)):
+                    self.child.feed(out)
                 self.close()
                 return False
             if out:
@@ -140,6 +144,24 @@ class _Inflate(Decoder):
             return False
         self._decoder = zlib.decompressobj(self._bits)
         return self.feed(rest)
+
+
+def _salvage(stream: zlib._Decompress, data: bytes) -> bytes:
+    """What `data` inflates to before the error in it, which costs zlib's caller all of it."""
+    out, size = b"", len(data)
+    while size > 1:
+        size = (size + 1) // 2
+        trial = stream.copy()
+        try:
+            piece = trial.decompress(data[:size], _PIECE)
+        except zlib.error:
+            continue
+        out += piece
+        if trial.unconsumed_tail:  # as much as one piece may be
+            return out
+        stream, data = trial, data[size:]
+        size = min(size, len(data))
+    return out
 
 
 class _Png(Decoder):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lzf
 import numpy as np
-import numpy.typing as npt
 
 from sparc.audit.decoders import Budget, Scanner, decoder
 from sparc.audit.matcher import Matcher
-from sparc.audit.patterns import Pattern, patterns
+from sparc.audit.patterns import Pattern
 from sparc.audit.raw import RawSearch
 from sparc.audit.report import Finding, Report
 from sparc.audit.resolve import Resolver, Spot
-from sparc.audit.secrets import Secret
 from sparc.audit.split import Ends, find_splits
 from sparc.errors import Damaged, LimitExceeded
 from sparc.sav import c_pgm, c_ssm
@@ -24,9 +21,13 @@ from sparc.sav.index import RUN_STRIDE
 from sparc.sav.pgm import Memory
 from sparc.sav.ssm import Unit, record_size
 from sparc.sav.state import SavedState
+from sparc.sav.stream import Stream
 from sparc.sav.walk import Walk
 
-__all__ = ["audit"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["search"]
 
 PAGE = c_pgm.PAGE
 # So many decompressed pages are searched at once: 2 MiB.
@@ -40,8 +41,10 @@ Progress = Callable[[int, int], None]
 class _AuditWalk(Walk):
     """Searches unit contents and compressed pages on the way, and collects the ends of all pages."""
 
-    def __init__(self, path: str, matcher: Matcher, budget: Budget, progress: Progress | None) -> None:
-        super().__init__(path)
+    def __init__(
+        self, stream: Stream, matcher: Matcher, budget: Budget, progress: Progress | None
+    ) -> None:
+        super().__init__(stream)
         self.matcher = matcher
         self.budget = budget
         self.ends = Ends()
@@ -132,16 +135,25 @@ class _AuditWalk(Walk):
 
     def _unpack(self, at: npt.NDArray[Any], keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
         """Decompress and search a batch of pages; `at` are their records' places in the buffer."""
-        buf, out = self.stream.buf, []
-        for i, start in enumerate(at.tolist()):
-            size, count = record_size(buf, start + 1)
-            first = start + 1 + count
+        view = self.stream.view
+        buf = np.frombuffer(self.stream.buf, np.uint8)
+        digits = [buf[at + i].astype(np.int64) for i in (1, 2, 3)]
+        sizes = (digits[0] & 0x0F) << 12 | (digits[1] & 0x3F) << 6 | digits[2] & 0x3F
+        starts = at + 5
+        for i in np.flatnonzero(digits[0] & 0xF0 != 0xE0).tolist():
+            # Lengths as VirtualBox does not write them, but may read them.
+            sizes[i], count = record_size(self.stream.buf, int(at[i]) + 1)
+            starts[i] = at[i] + 2 + count
+        ends = starts + sizes - 1
+        out = []
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             try:
-                data = lzf.decompress(bytes(buf[first + 1 : first + size]), PAGE)
+                data = lzf.decompress(bytes(view[start:end]), PAGE)
             except ValueError:
                 data = None
             if data is None or len(data) != PAGE:
-                self.bad(Damaged("compressed page", int(offsets[i]), PAGE, len(data or b"")))
+                offset = int(offsets[len(out)])
+                self.bad(Damaged("compressed page", offset, PAGE, len(data or b"")))
                 data = bytes(PAGE)
             out.append(data)
         whole = b"".join(out)
@@ -168,35 +180,25 @@ def _space_numbers(kind: npt.NDArray[Any], range_id: npt.NDArray[Any]) -> npt.ND
     return np.where(group > 0, group << np.uint64(8) | range_id, np.uint64(0))
 
 
-def audit(path: str | os.PathLike[str], secrets: list[Secret], progress: Progress | None = None) -> Report:
-    """Search a saved state for secrets. `progress(done, total)` is called with bytes read.
-
-    Raises NotReadable, NotASavedState and Unsupported (format) when there is nothing to search;
-    whatever else is wrong is among the report's problems, after all that could be was searched.
-    """
-    name = os.fspath(path)
-    wanted = patterns(secrets)
-    report = Report(name, secrets)
-    matcher, budget = Matcher(wanted), Budget()
-    with _AuditWalk(name, matcher, budget, progress) as walk:
-        raw = RawSearch(walk.stream.fd, walk.stream.size, name, matcher)
-        try:
-            walk.run()
-            walk.finish()
-            raw.wait()
-        finally:
-            raw.close()
-        report.problems += walk.problems
-        if raw.too_many:
-            report.problems.append(LimitExceeded("compressed streams", 0, len(raw.candidates)))
-        with SavedState.of(walk) as state:
-            _Collector(report, wanted, walk, raw, state).collect()
-    saturated = matcher.saturated | raw.saturated
-    for pattern in saturated:
+def search(
+    stream: Stream, wanted: list[Pattern], matcher: Matcher, raw: RawSearch, report: Report, progress: Progress | None
+) -> None:
+    """Fill in `report`: walk the file, and put together what the walk and `raw` found."""
+    budget = Budget()
+    walk = _AuditWalk(stream, matcher, budget, progress)
+    walk.run()
+    walk.finish()
+    raw.wait()
+    report.problems += walk.problems
+    if raw.too_many:
+        report.problems.append(LimitExceeded("compressed streams", 0, len(raw.candidates)))
+    with SavedState.of(walk) as state:
+        _Collector(report, wanted, walk, raw, state).collect()
+    for pattern in matcher.saturated | raw.saturated:
         report.more += [number for number, _ in wanted[pattern].owners]
+    report.more = sorted(set(report.more))
     if budget.exceeded:
         report.problems.append(LimitExceeded(budget.exceeded, 0, 0))
-    return report
 
 
 class _Collector:
@@ -224,7 +226,6 @@ class _Collector:
         self._splits()
         self._compressed()
         self.report.findings = sorted(self._seen, key=_order)
-        self.report.more = sorted(set(self.report.more))
 
     def _add(
         self,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sparc.audit.patterns import Pattern
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Ends", "Split", "find_splits"]
 

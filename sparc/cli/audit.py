@@ -46,7 +46,7 @@ def command(target: str, files: tuple[str, ...], as_json: bool) -> int:
 
     file = resolve(target)
     secrets = read_secrets(list(files))
-    from sparc.audit.scan import audit
+    from sparc.audit.run import audit
 
     try:
         with bar("Searching") as progress:

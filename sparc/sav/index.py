@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sparc.errors import LimitExceeded
 from sparc.sav import c_pgm
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["RUN_STRIDE", "PageIndex", "Place", "Space"]
 
@@ -73,6 +75,16 @@ class PageIndex:
         self.page.append(page)
         self.count.append(count)
         self.tag.append(tag)
+
+    def add_single(self, offsets: list[int], page: int, tag: int) -> None:
+        """Append a row for each of these records, for pages from `page` on."""
+        count = len(offsets)
+        if len(self.tag) + count > self.MAX_ROWS:
+            raise LimitExceeded("number of page runs", self.MAX_ROWS, len(self.tag) + count, offsets[0])
+        self.offset.extend(offsets)
+        self.page.extend(range(page, page + count))
+        self.count.extend([1] * count)
+        self.tag.extend([tag] * count)
 
     def rows(self, start: int = 0) -> tuple[npt.NDArray[Any], ...]:
         """Copies of the columns from row `start` on: offset, page, count, kind, range id."""

@@ -30,6 +30,9 @@ _MAX_CPUS = 4096
 # A page of RAM stored as it is, next to the one before: by far the most frequent sequence.
 _RUN_HEADER = b"\x92\x01\x01\x92\xe1\x80\x80"
 _RUN = np.frombuffer(_RUN_HEADER, np.uint8)
+# The same, compressed. VirtualBox writes these lengths in three bytes whatever they are.
+_PACKED_HEADER = b"\x92\x01\x01\x93"
+_PACKED_MOST = 7 + 1 + c_pgm.PAGE
 _SAME = {value: re.compile(re.escape(bytes([value])) + b"+") for value in (0, 3, 8)}
 _WITH_DATA = (c_pgm.RAM_RAW, c_pgm.MMIO2_RAW, c_pgm.ROM_VIRGIN, c_pgm.ROM_SHADOW_RAW)
 _RAM_KINDS = (c_pgm.RAM_ZERO, c_pgm.RAM_RAW, c_pgm.RAM_BALLOONED)
@@ -223,6 +226,11 @@ class PageReader:
                     stream.pos = pos + count * RUN_STRIDE
                     unit.content += count * (c_pgm.PAGE + 1)
                     continue
+            elif not self._pending and rules.ram != _NOWHERE and buf.startswith(_PACKED_HEADER, pos):
+                count = self._packed(index, rules)
+                if count:
+                    unit.content += count * (c_pgm.PAGE + 1)
+                    continue
             if self._headers(unit, rules, index):
                 return
 
@@ -235,6 +243,24 @@ class PageReader:
         heads = np.ndarray((most, len(_RUN)), np.uint8, buf, pos, (RUN_STRIDE, 1))
         same = (heads == _RUN).all(axis=1)
         return most if same.all() else int(same.argmin())
+
+    def _packed(self, index: PageIndex, rules: _Rules) -> int:
+        """Pass over neighbouring compressed pages; returns how many there were."""
+        stream, buf = self.stream, self.stream.buf
+        pos, last, left, base = stream.pos, stream.end - _PACKED_MOST, rules.ram_left(), stream.base + 3
+        offsets: list[int] = []
+        while pos <= last and left and buf.startswith(_PACKED_HEADER, pos):
+            digits = int.from_bytes(buf[pos + 4 : pos + 7])
+            size = digits >> 4 & 0xF000 | digits >> 2 & 0xFC0 | digits & 0x3F
+            if digits & 0xF0C0C0 != 0xE08080 or not 1 < size <= c_pgm.PAGE or buf[pos + 7] != 4:
+                break
+            offsets.append(base + pos)
+            pos += 7 + size
+            left -= 1
+        if offsets:
+            index.add_single(offsets, rules.next_ram(len(offsets)), c_pgm.RAM_RAW)
+            stream.pos = pos
+        return len(offsets)
 
     def _headers(self, unit: Unit, rules: _Rules, index: PageIndex) -> bool:
         """Read one record of page headers and the data of its last one; True at the end mark."""

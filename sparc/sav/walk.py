@@ -27,8 +27,8 @@ class Walk:
     # Anyone can make a file with a wrong checksum in each unit.
     MAX_PROBLEMS = 100
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.stream = Stream(path)
+    def __init__(self, source: str | os.PathLike[str] | Stream) -> None:
+        self.stream = source if isinstance(source, Stream) else Stream(source)
         self.units: list[Unit] = []
         self.problems: list[SavError] = []
         self.header: Header | None = None

@@ -9,7 +9,7 @@ import pytest
 from savwriter import PAGE, SavWriter
 
 from sparc.audit.report import Report
-from sparc.audit.scan import audit
+from sparc.audit.run import audit
 from sparc.audit.secrets import Secret
 
 DATA = Path(__file__).parent / "data"

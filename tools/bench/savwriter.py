@@ -109,7 +109,11 @@ class SavWriter:
         if packed is None:
             self.record(2, data)
         else:
-            self.record(3, bytes([PAGE // 1024]) + packed)
+            size = len(packed) + 1
+            digits = bytes([0xE0 | size >> 12, 0x80 | size >> 6 & 0x3F, 0x80 | size & 0x3F])
+            whole = b"\x93" + digits + bytes([PAGE // 1024]) + packed
+            self._unit_size += len(whole)
+            self._write(whole)
 
     def flush(self) -> None:
         """Write what is buffered as a record."""

@@ -52,7 +52,9 @@ class NotASavedState(SavError):
 class Unsupported(SavError):
     """A valid file of a kind this reader does not know: `what`, its `version`, what is `known`."""
 
-    def __init__(self, what: str, version: object, known: object, offset: int | None = None) -> None:
+    def __init__(
+        self, what: str, version: object, known: object, offset: int | None = None
+    ) -> None:
         super().__init__(what, version, known, offset)
         self.what = what
         self.version = version

@@ -28,7 +28,9 @@ WINDOW_BITS = {GZIP: 31, ZLIB: 15}
 # How far a stream is tried before it counts as one: random bytes rarely inflate to this much.
 PROBE = 64
 # What may stand behind a page in the file, and look like an error in a stream that goes on.
-_RECORD = re.compile(rb"\x91\x0e|\x92(?:[\x01-\x7f]|[\xc2-\xdf].|\xe0..)[\x00-\x08\x80-\x88\xff]", re.S)
+_RECORD = re.compile(
+    rb"\x91\x0e|\x92(?:[\x01-\x7f]|[\xc2-\xdf].|\xe0..)[\x00-\x08\x80-\x88\xff]", re.S
+)
 
 
 class Matcher:
@@ -102,7 +104,9 @@ class Matcher:
         count, fresh, before, most = len(self.patterns), Counter[int](), self._hits, self.MAX_HITS
         append = found.append
 
-        def matched(number: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
+        def matched(
+            number: int, _from: int, end: int, _flags: int, _context: object
+        ) -> bool | None:
             append((end, number))
             if number < count:
                 fresh[number] += 1

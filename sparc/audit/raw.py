@@ -3,23 +3,28 @@
 Pages that do not compress stand in the file as they are, so this finds what is in them without
 taking the file apart; and it sees every byte, whether the format was understood or not. A
 process, since every match calls back into the interpreter: a thread would wait for its lock.
+
+The file is cut into windows. The helper takes them from the front, and who waits for it (`help`)
+from the back, until they meet. It maps the file, which saves a copy of all of it; should the file
+become shorter meanwhile, that ends the helper by a signal, and this process only hears of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import sys
 import warnings
 from array import array
 
-from sparc.audit.matcher import Matcher
+from sparc.audit.matcher import PROBE, Matcher
 from sparc.errors import NotReadable
 
 __all__ = ["RawSearch"]
 
-_WINDOW = 1 << 20
+_WINDOW = 8 << 20
 # Random data holds some 60 marks in a megabyte, and nearly all fail the first test.
 _MAX_CANDIDATES = 1 << 20
 _DONE, _UNREADABLE, _TOO_MANY = 1, 2, 3
@@ -38,14 +43,22 @@ class RawSearch:
         self.candidates: list[tuple[int, int, bool]] = []
         self.saturated: set[int] = set()
         self.too_many = False
+        self._search = _Search(fd, size, matcher)
         self._pipe, write = os.pipe()
         with warnings.catch_warnings():
             # Threads of numpy's libraries may exist; the child uses nothing of theirs.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._pid = os.fork()
         if not self._pid:
-            _child(fd, size, matcher, write, self._pipe)
+            _child(self._search, write, self._pipe)
         os.close(write)
+
+    def help(self) -> None:
+        """Take windows from the helper's end of the file. Raises NotReadable."""
+        try:
+            self._search.from_back()
+        except OSError as error:
+            raise NotReadable(self._path, error.strerror or str(error)) from error
 
     def wait(self) -> None:
         """Collect the results. Raises NotReadable when the file, or the helper, failed."""
@@ -56,20 +69,20 @@ class RawSearch:
         data = array("q")
         raw = b"".join(parts)
         if not raw or len(raw) % 8:
-            raise NotReadable(self._path, "the process that searches it ended early")
+            raise NotReadable(self._path, "it was changed, or the search was stopped, meanwhile")
         data.frombytes(raw)
         state, hits, candidates = data[:3]
         if state == _UNREADABLE:
             raise NotReadable(self._path, os.strerror(hits))
-        self.too_many = state == _TOO_MANY
-        at, end = 3, 3 + 2 * hits
-        self.hits = list(zip(data[at:end:2], data[at + 1 : end : 2], strict=True))
-        at, end = end, end + 2 * candidates
-        self.candidates = [
-            (offset, mark >> 1, bool(mark & 1))
-            for offset, mark in zip(data[at:end:2], data[at + 1 : end : 2], strict=True)
-        ]
-        self.saturated = set(data[end:])
+        own = self._search
+        self.too_many = state == _TOO_MANY or own.state == _TOO_MANY
+        end = 3 + 2 * hits
+        for flat in (data[3:end], own.hits):
+            self.hits += zip(flat[::2], flat[1::2], strict=True)
+        for flat in (data[end : end + 2 * candidates], own.candidates):
+            pairs = zip(flat[::2], flat[1::2], strict=True)
+            self.candidates += [(at, mark >> 1, bool(mark & 1)) for at, mark in pairs]
+        self.saturated = set(data[end + 2 * candidates :]) | own.matcher.saturated
 
     def close(self) -> None:
         """Stop, if it still runs."""
@@ -81,13 +94,77 @@ class RawSearch:
             self._pid = 0
 
 
-def _child(fd: int, size: int, matcher: Matcher, pipe: int, other: int) -> None:
+class _Search:
+    """The windows of one file, shared between two processes, and what this one has found."""
+
+    def __init__(self, fd: int, size: int, matcher: Matcher) -> None:
+        self.fd = fd
+        self.size = size
+        self.matcher = matcher
+        self.hits, self.candidates = array("q"), array("q")
+        self.state = _DONE
+        # A pattern or the start of a stream is found by where it starts, so windows overlap.
+        self._overlap = max(matcher.longest, PROBE)
+        # The first and the last window that nobody has taken. Each is written by one process
+        # only, so at worst both take the one where they meet.
+        self._left = memoryview(mmap.mmap(-1, 16)).cast("q")
+        self._left[1] = (size - 1) // _WINDOW
+
+    def from_front(self) -> None:
+        """Search windows in order."""
+        left = self._left
+        while (number := left[0]) <= left[1]:
+            left[0] = number + 1
+            start, size = self._extent(number)
+            with mmap.mmap(
+                self.fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ, offset=start
+            ) as window:
+                with memoryview(window) as view:
+                    self._window(view, start)
+
+    def from_back(self) -> None:
+        """Search windows in reverse order, by reading them."""
+        left = self._left
+        view = memoryview(bytearray(min(_WINDOW + self._overlap, self.size)))
+        while (number := left[1]) >= left[0]:
+            left[1] = number - 1
+            start, size = self._extent(number)
+            count = os.preadv(self.fd, [view[:size]], start)
+            self._window(view[:count], start)
+
+    def _extent(self, number: int) -> tuple[int, int]:
+        start = number * _WINDOW
+        return start, min(_WINDOW + self._overlap, self.size - start)
+
+    def _window(self, view: memoryview, start: int) -> None:
+        found, marks = self.matcher.scan(view, _WINDOW)
+        for at, pattern in found:
+            self.hits.extend((start + at, pattern))
+        for at, kind, sure in marks:
+            self.candidates.extend((start + at, kind << 1 | sure))
+        if len(self.candidates) > 2 * _MAX_CANDIDATES:
+            del self.candidates[2 * _MAX_CANDIDATES :]
+            self.state = _TOO_MANY
+
+    def result(self) -> array[int]:
+        """State, numbers of hits and candidates, these, and the saturated patterns."""
+        head = [self.state, len(self.hits) // 2, len(self.candidates) // 2]
+        return (
+            array("q", head)
+            + self.hits
+            + self.candidates
+            + array("q", sorted(self.matcher.saturated))
+        )
+
+
+def _child(search: _Search, pipe: int, other: int) -> None:
     """Search, write the result to `pipe`, and end without the parent's cleanup."""
     try:
         os.close(other)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
-            result = _search(fd, size, matcher)
+            search.from_front()
+            result = search.result()
         except OSError as error:
             result = array("q", [_UNREADABLE, error.errno or 0, 0])
         left = memoryview(result).cast("B")
@@ -99,34 +176,3 @@ def _child(fd: int, size: int, matcher: Matcher, pipe: int, other: int) -> None:
         os._exit(1)
     finally:
         os._exit(0)
-
-
-def _search(fd: int, size: int, matcher: Matcher) -> array[int]:
-    # A mark at the end of a window must still be tried on some of what follows.
-    keep = max(matcher.longest, 128)
-    buf = bytearray(min(_WINDOW, size) + keep)
-    view = memoryview(buf)
-    hits, candidates = array("q"), array("q")
-    state = _DONE
-    tail = offset = 0
-    while offset < size:
-        count = os.preadv(fd, [view[tail:]], offset)
-        if not count:
-            break
-        base, end = offset - tail, tail + count
-        # Nothing that starts in the last bytes is looked at before the next window shows the rest.
-        last = offset + count >= size
-        found, marks = matcher.scan(view[:end], end if last else end - keep)
-        for start, pattern in found:
-            hits.extend((base + start, pattern))
-        for start, kind, sure in marks:
-            candidates.extend((base + start, kind << 1 | sure))
-        if len(candidates) > 2 * _MAX_CANDIDATES:
-            del candidates[2 * _MAX_CANDIDATES :]
-            state = _TOO_MANY
-        offset += count
-        if not last:
-            tail = keep
-            view[:tail] = view[end - tail : end]
-    head = [state, len(hits) // 2, len(candidates) // 2]
-    return array("q", head) + hits + candidates + array("q", sorted(matcher.saturated))

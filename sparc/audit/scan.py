@@ -131,9 +131,13 @@ class _AuditWalk(Walk):
         heads = np.ndarray(shape, np.uint8, buf, start, strides).copy().view("<u4")[:, 0]
         tails = np.ndarray(shape, np.uint8, buf, start + PAGE - 4, strides).copy().view("<u4")[:, 0]
         steps = np.arange(count, dtype=np.uint64)
-        self.ends.add(heads, tails, np.uint64(key) + steps, np.uint64(offset) + steps * np.uint64(stride))
+        self.ends.add(
+            heads, tails, np.uint64(key) + steps, np.uint64(offset) + steps * np.uint64(stride)
+        )
 
-    def _unpack(self, at: npt.NDArray[Any], keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+    def _unpack(
+        self, at: npt.NDArray[Any], keys: npt.NDArray[Any], offsets: npt.NDArray[Any]
+    ) -> None:
         """Decompress and search a batch of pages; `at` are their records' places in the buffer."""
         view = self.stream.view
         buf = np.frombuffer(self.stream.buf, np.uint8)
@@ -181,13 +185,19 @@ def _space_numbers(kind: npt.NDArray[Any], range_id: npt.NDArray[Any]) -> npt.ND
 
 
 def search(
-    stream: Stream, wanted: list[Pattern], matcher: Matcher, raw: RawSearch, report: Report, progress: Progress | None
+    stream: Stream,
+    wanted: list[Pattern],
+    matcher: Matcher,
+    raw: RawSearch,
+    report: Report,
+    progress: Progress | None,
 ) -> None:
     """Fill in `report`: walk the file, and put together what the walk and `raw` found."""
     budget = Budget()
     walk = _AuditWalk(stream, matcher, budget, progress)
     walk.run()
     walk.finish()
+    raw.help()
     raw.wait()
     report.problems += walk.problems
     if raw.too_many:
@@ -205,7 +215,12 @@ class _Collector:
     """Turns what the two searches found into findings."""
 
     def __init__(
-        self, report: Report, wanted: list[Pattern], walk: _AuditWalk, raw: RawSearch, state: SavedState
+        self,
+        report: Report,
+        wanted: list[Pattern],
+        walk: _AuditWalk,
+        raw: RawSearch,
+        state: SavedState,
     ) -> None:
         self.report = report
         self.wanted = wanted
@@ -301,4 +316,11 @@ class _Collector:
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:
-    return (finding.secret, finding.place, finding.name, finding.address, finding.encoding, finding.inner)
+    return (
+        finding.secret,
+        finding.place,
+        finding.name,
+        finding.address,
+        finding.encoding,
+        finding.inner,
+    )

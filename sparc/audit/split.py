@@ -173,19 +173,35 @@ class _Finder:
         rows: list[int] = self.order[low:high].tolist()
         return rows
 
-    def _pair(self, number: int, cut: int, tails: list[int] | None, heads: list[int] | None) -> None:
+    def _pair(
+        self, number: int, cut: int, tails: list[int] | None, heads: list[int] | None
+    ) -> None:
         size = len(self.patterns[number].value)
         long_tail, long_head = cut >= _KEY, size - cut >= _KEY
         if (long_tail and not tails) or (long_head and not heads):
             return
-        tail_rows = set(tails if long_tail and tails else self._short(number, cut, head=False).tolist())
-        head_rows = set(heads if long_head and heads else self._short(number, cut, head=True).tolist())
+        tail_rows = set(
+            tails if long_tail and tails else self._short(number, cut, head=False).tolist()
+        )
+        head_rows = set(
+            heads if long_head and heads else self._short(number, cut, head=True).tolist()
+        )
         alone = {"tails": set(tail_rows), "heads": set(head_rows)}
         # The shorter list drives: the other may be every page that ends with one letter.
         if len(tail_rows) <= len(head_rows):
-            pairs = [(t, h) for t in sorted(tail_rows) for h in self._at(int(self.keys[t]) + 1) if h in head_rows]
+            pairs = [
+                (t, h)
+                for t in sorted(tail_rows)
+                for h in self._at(int(self.keys[t]) + 1)
+                if h in head_rows
+            ]
         else:
-            pairs = [(t, h) for h in sorted(head_rows) for t in self._at(int(self.keys[h]) - 1) if t in tail_rows]
+            pairs = [
+                (t, h)
+                for h in sorted(head_rows)
+                for t in self._at(int(self.keys[h]) - 1)
+                if t in tail_rows
+            ]
         for tail, head in pairs:
             alone["tails"].discard(tail)
             alone["heads"].discard(head)
@@ -195,7 +211,9 @@ class _Finder:
         # Of the rest, each part counts once: which tail belongs to which head nobody can tell.
         ram_tails = sorted(r for r in alone["tails"] if not int(self.keys[r]) >> 32)
         ram_heads = sorted(r for r in alone["heads"] if not int(self.keys[r]) >> 32)
-        for i in range(min(max(len(ram_tails), len(ram_heads)), self.limit) if ram_tails and ram_heads else 0):
+        for i in range(
+            min(max(len(ram_tails), len(ram_heads)), self.limit) if ram_tails and ram_heads else 0
+        ):
             if i >= (len(ram_tails) if long_tail else len(ram_heads)):
                 break
             tail, head = ram_tails[i % len(ram_tails)], ram_heads[i % len(ram_heads)]

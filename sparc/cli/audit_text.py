@@ -16,7 +16,9 @@ def _where(finding: Finding) -> str:
         where = f"unit {finding.name} offset {finding.address:#x}"
     elif finding.place == "file":
         inside = f", in unit {finding.name}" if finding.name else ""
-        where = f"file offset {finding.file_offset:#x}{inside}, outside all content that was understood"
+        where = (
+            f"file offset {finding.file_offset:#x}{inside}, outside all content that was understood"
+        )
     else:
         where = f"{finding.name} offset {finding.address:#x}"
     if finding.crosses is not None:
@@ -46,7 +48,9 @@ def text(report: Report) -> str:
     if report.status == CLEAN:
         lines.append(f"clean: none of {len(report.secrets)} secrets is in this checkpoint")
     else:
-        lines.append(f"residue: {hit} of {len(report.secrets)} secrets found" if hit else "none found")
+        lines.append(
+            f"residue: {hit} of {len(report.secrets)} secrets found" if hit else "none found"
+        )
     if report.status == INCOMPLETE:
         lines.append("not clean: not everything could be read")
     return "\n".join(lines)

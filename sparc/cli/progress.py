@@ -29,7 +29,12 @@ def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
             return
         last, shown = now, True
         part = done / total if total else 1.0
-        print(f"\r{label} [{'#' * int(part * 30):30}] {part:4.0%}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{label} [{'#' * int(part * 30):30}] {part:4.0%}",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
 
     try:
         yield update

@@ -63,7 +63,8 @@ def _text(data: dict[str, Any]) -> str:
     lines = [
         f"VirtualBox  {data['virtualbox']} (r{data['revision']}), {kind}",
         f"File        {_size(data['size'])}",
-        f"Checksums   {data['checksums']}" + ("" if data["stream_checksum"] else " (none over the stream)"),
+        f"Checksums   {data['checksums']}"
+        + ("" if data["stream_checksum"] else " (none over the stream)"),
     ]
     memory = data["memory"]
     if memory:
@@ -79,7 +80,9 @@ def _text(data: dict[str, Any]) -> str:
         found = ", ".join(f"{name} {count}" for name, count in data["pages"].items() if count)
         lines.append(f"Pages       {found or 'none'}")
     lines.append("")
-    lines.append(f"{'Unit':24}{'Inst':>5}{'Ver':>7}{'Pass':>7}{'Offset':>12}{'Stored':>12}{'Content':>12}")
+    lines.append(
+        f"{'Unit':24}{'Inst':>5}{'Ver':>7}{'Pass':>7}{'Offset':>12}{'Stored':>12}{'Content':>12}"
+    )
     lines += [
         f"{u['name']:24}{u['instance']:5}{u['version']:7}{u['pass']!s:>7}{u['offset']:#12x}"
         f"{u['stored']:12}{u['content']:12}"

@@ -27,7 +27,9 @@ def _damaged(error: errors.Damaged) -> str:
     where = f"offset {error.offset:#x}"
     if error.checksum:
         return f"{error.what} at {where} is {kind}{said}; the file was changed or cut: take the snapshot again"
-    return f"{kind} {where}: {error.what}{said}; the file is cut or changed: take the snapshot again"
+    return (
+        f"{kind} {where}: {error.what}{said}; the file is cut or changed: take the snapshot again"
+    )
 
 
 def _not_a_saved_state(error: errors.NotASavedState) -> str:

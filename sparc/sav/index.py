@@ -80,7 +80,9 @@ class PageIndex:
         """Append a row for each of these records, for pages from `page` on."""
         count = len(offsets)
         if len(self.tag) + count > self.MAX_ROWS:
-            raise LimitExceeded("number of page runs", self.MAX_ROWS, len(self.tag) + count, offsets[0])
+            raise LimitExceeded(
+                "number of page runs", self.MAX_ROWS, len(self.tag) + count, offsets[0]
+            )
         self.offset.extend(offsets)
         self.page.extend(range(page, page + count))
         self.count.extend([1] * count)

@@ -89,7 +89,10 @@ def _ranges(data: io.BytesIO, offset: int, *, rom: bool) -> dict[int, Range]:
         wrong = raw.id == 0 or raw.id in ranges or raw.size % c_pgm.PAGE or raw.size > MAX_RAM
         if wrong or (address or 0) % c_pgm.PAGE:
             raise Damaged("memory range", offset, None, raw.id)
-        names = [t.text.rstrip(b"\0").decode("utf-8", "backslashreplace") for t in (raw.device, raw.description)]
+        names = [
+            t.text.rstrip(b"\0").decode("utf-8", "backslashreplace")
+            for t in (raw.device, raw.description)
+        ]
         ranges[raw.id] = Range(
             raw.id, names[0], raw.instance, raw.region, names[1], raw.size, address
         )
@@ -138,7 +141,9 @@ class PageReader:
         finally:
             self._flush(self.memory)
         if read_record(self.stream, unit, self.header, self.bad) is not None:
-            raise Damaged("end of the unit pgm, there is more after its end mark", self.stream.tell())
+            raise Damaged(
+                "end of the unit pgm, there is more after its end mark", self.stream.tell()
+            )
 
     def _more(self, unit: Unit, what: str) -> None:
         payload = read_record(self.stream, unit, self.header, self.bad)
@@ -226,7 +231,9 @@ class PageReader:
                     stream.pos = pos + count * RUN_STRIDE
                     unit.content += count * (c_pgm.PAGE + 1)
                     continue
-            elif not self._pending and rules.ram != _NOWHERE and buf.startswith(_PACKED_HEADER, pos):
+            elif (
+                not self._pending and rules.ram != _NOWHERE and buf.startswith(_PACKED_HEADER, pos)
+            ):
                 count = self._packed(index, rules)
                 if count:
                     unit.content += count * (c_pgm.PAGE + 1)
@@ -247,7 +254,12 @@ class PageReader:
     def _packed(self, index: PageIndex, rules: _Rules) -> int:
         """Pass over neighbouring compressed pages; returns how many there were."""
         stream, buf = self.stream, self.stream.buf
-        pos, last, left, base = stream.pos, stream.end - _PACKED_MOST, rules.ram_left(), stream.base + 3
+        pos, last, left, base = (
+            stream.pos,
+            stream.end - _PACKED_MOST,
+            rules.ram_left(),
+            stream.base + 3,
+        )
         offsets: list[int] = []
         while pos <= last and left and buf.startswith(_PACKED_HEADER, pos):
             digits = int.from_bytes(buf[pos + 4 : pos + 7])

@@ -209,7 +209,9 @@ def read_record(
     if not count:
         raise Damaged("record length", offset + 1, None, bytes(buf[pos + 1 : pos + 7]))
     if size > c_ssm.MAX_RECORD:
-        raise Damaged("record length, longer than any VirtualBox writes", offset + 1, c_ssm.BLOCK, size)
+        raise Damaged(
+            "record length, longer than any VirtualBox writes", offset + 1, c_ssm.BLOCK, size
+        )
     start = pos + 1 + count
     if start + size > stream.end:
         raise Damaged("record: the file ends inside it", offset, size, stream.end - start)
@@ -289,14 +291,18 @@ def read_directory(
     entries = tuple((e.offset, e.instance, e.name_crc) for e in listed)
     # The last unit of each name and instance is listed, but for the progress marks of a live save.
     last = {(u.name, u.instance): u.offset for u in units if u.name != c_ssm.LIVE_CONTROL}
-    real = {(at, i, isal_zlib.crc32(name.encode("ascii", "replace"))) for (name, i), at in last.items()}
+    real = {
+        (at, i, isal_zlib.crc32(name.encode("ascii", "replace"))) for (name, i), at in last.items()
+    }
     if set(entries) != real or len(entries) != len(real):
         raise Damaged("directory, it does not list the units that stand in the file", offset)
     _read_footer(stream, header, raw.entries, bad)
     return Directory(entries)
 
 
-def _read_footer(stream: Stream, header: Header, entries: int, bad: Callable[[Damaged], None]) -> None:
+def _read_footer(
+    stream: Stream, header: Header, entries: int, bad: Callable[[Damaged], None]
+) -> None:
     offset, crc = stream.tell(), stream.crc()
     data = stream.take(32, "footer")
     raw = c_ssm.footer.parse(data)
@@ -306,7 +312,9 @@ def _read_footer(stream: Stream, header: Header, entries: int, bad: Callable[[Da
     if raw.offset != offset:
         raise Damaged("offset in the footer", offset + 8, offset, raw.offset)
     if raw.entries != entries or raw.reserved:
-        raise Damaged("number of directory entries in the footer", offset + 20, entries, raw.entries)
+        raise Damaged(
+            "number of directory entries in the footer", offset + 20, entries, raw.entries
+        )
     expected = crc if header.stream_crc else 0
     if raw.stream_crc != expected:
         what = "stream checksum in the footer"

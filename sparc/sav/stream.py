@@ -94,7 +94,9 @@ class Stream:
     def take(self, count: int, what: str) -> bytes:
         """The next `count` bytes (at most MARGIN), passed over. Raises Damaged at the end."""
         if self.fill(count) < count:
-            raise Damaged(f"{what}: the file ends inside it", self.tell(), count, self.end - self.pos)
+            raise Damaged(
+                f"{what}: the file ends inside it", self.tell(), count, self.end - self.pos
+            )
         self.pos += count
         return bytes(self.view[self.pos - count : self.pos])
 

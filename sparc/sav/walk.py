@@ -7,7 +7,15 @@ from typing import Self
 
 from sparc.errors import Damaged, SavError
 from sparc.sav.pgm import Memory, PageReader
-from sparc.sav.ssm import Directory, Header, Unit, read_directory, read_header, read_record, read_unit
+from sparc.sav.ssm import (
+    Directory,
+    Header,
+    Unit,
+    read_directory,
+    read_header,
+    read_record,
+    read_unit,
+)
 from sparc.sav.stream import Stream
 
 __all__ = ["Walk"]

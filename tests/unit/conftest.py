@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from samples import DATA, SAMPLES, Make, Pages, Search
 from savwriter import PAGE, SavWriter
 
 from sparc.audit.report import Report
 from sparc.audit.run import audit
 from sparc.audit.secrets import Secret
 
-DATA = Path(__file__).parent / "data"
-SAMPLES = ("plain", "live", "savestate")
-
 
 @pytest.fixture(params=SAMPLES)
 def sample(request: pytest.FixtureRequest) -> Path:
     """Each saved state that VirtualBox 7.2.22 wrote."""
     return DATA / f"{request.param}.sav"
-
-
-Search = Callable[[Path, Sequence[bytes]], Report]
 
 
 @pytest.fixture
@@ -33,10 +28,6 @@ def search() -> Search:
         return audit(path, [Secret(i, "test", i, value) for i, value in enumerate(values, 1)])
 
     return run
-
-
-Pages = dict[int, bytes]
-Make = Callable[..., Path]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import DATA, Make, Search
+from samples import DATA, Make, Search
 from savwriter import PAGE, SavWriter
 
 from sparc.audit import matcher as matcher_module
@@ -30,7 +30,9 @@ def found(findings: list[Finding], number: int) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["raw", "compressed"])
-def test_200_planted_are_found_and_200_others_are_not(make: Make, search: Search, packed: bool) -> None:
+def test_200_planted_are_found_and_200_others_are_not(
+    make: Make, search: Search, packed: bool
+) -> None:
     rng = random.Random(99)
     planted = [rng.randbytes(8).hex().encode() + b"-%03d" % i for i in range(200)]
     others = [rng.randbytes(8).hex().encode() + b"-%03d" % i for i in range(200)]
@@ -132,9 +134,16 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def packed_forms() -> dict[str, bytes]:
-    text = random.Random(8).randbytes(900).hex().encode() + SECRET + b" and more" * 90 + bytes(range(256))
+    text = (
+        random.Random(8).randbytes(900).hex().encode()
+        + SECRET
+        + b" and more" * 90
+        + bytes(range(256))
+    )
     whole = zlib.compress(text)
-    picture = png((b"IHDR", bytes(13)), (b"IDAT", whole[:500]), (b"IDAT", whole[500:]), (b"IEND", b""))
+    picture = png(
+        (b"IHDR", bytes(13)), (b"IDAT", whole[:500]), (b"IDAT", whole[500:]), (b"IEND", b"")
+    )
     return {
         "gzip": gzip.compress(text),
         "zlib": zlib.compress(text, 9),
@@ -168,7 +177,9 @@ def test_compressed_data_is_looked_into(make: Make, search: Search, name: str, p
         path = make({1: (bytes(10) + data).ljust(PAGE, b"\0"), 2: bytes(PAGE)})
     report = search(path, [SECRET, b"another secret"])
     assert report.problems == []
-    assert {(f.secret, f.place) for f in report.findings} == {(1, "unit" if place == "unit" else "ram")}
+    assert {(f.secret, f.place) for f in report.findings} == {
+        (1, "unit" if place == "unit" else "ram")
+    }
     # What is stored inside without being compressed again is found from both its starts.
     addresses = [f.address for f in report.findings]
     assert at == min(addresses) and max(addresses) < at + len(data)
@@ -256,5 +267,8 @@ def test_rom_and_video_memory(tmp_path: Path, search: Search) -> None:
 def test_every_page_of_a_real_file_is_searched(search: Search) -> None:
     report = search(DATA / "plain.sav", [b"VirtualBox BIOS", b"linux.amd64", b"never in there"])
     assert report.problems == []
-    assert {(f.secret, f.place, f.name) for f in report.findings} >= {(1, "rom", "rom#2"), (2, "unit", "SSM")}
+    assert {(f.secret, f.place, f.name) for f in report.findings} >= {
+        (1, "rom", "rom#2"),
+        (2, "unit", "SSM"),
+    }
     assert not found(report.findings, 3)

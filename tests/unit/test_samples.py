@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import DATA
+from samples import DATA
 
 from sparc.errors import Damaged, PageNotStored, UnitNotFound
 from sparc.sav import c_pgm, c_ssm, ssm
@@ -63,7 +63,9 @@ def test_memory_configuration(sample: Path) -> None:
 
 def test_a_range_is_read_by_page(sample: Path) -> None:
     with SavedState(sample) as state:
-        number = next(r.id for r in state.memory.roms.values() if r.description == "PC BIOS - 0xffffffff")
+        number = next(
+            r.id for r in state.memory.roms.values() if r.description == "PC BIOS - 0xffffffff"
+        )
         bios = b"".join(state.space_page(Space("rom", number), page) for page in range(16))
         # The reset vector: a far jump into the BIOS.
         assert bios[-16:-11] == b"\xea\x5b\xe0\x00\xf0"

@@ -75,7 +75,11 @@ def _small(*, live: bool, stream_crc: bool) -> bytes:
     pages(32 if live else 0)
     writer.pgm_end()
     png = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", bytes(13)), (b"IDAT", zlib.compress(rng.randbytes(9000))), (b"IEND", b"")):
+    for kind, data in (
+        (b"IHDR", bytes(13)),
+        (b"IDAT", zlib.compress(rng.randbytes(9000))),
+        (b"IEND", b""),
+    ):
         png += len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
     writer.unit("DisplayScreenshot", bytes(300) + png)
     writer.unit("piix3ide", gzip.compress(rng.randbytes(5000)) + bytes(9000))

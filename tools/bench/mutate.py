@@ -83,7 +83,9 @@ class Model:
 
         for unit in self.units:
             starts.append(len(out))
-            unit_head(b"\nUnit\n\0\0", (unit.version, unit.instance, unit.pass_, unit.flags), unit.name)
+            unit_head(
+                b"\nUnit\n\0\0", (unit.version, unit.instance, unit.pass_, unit.flags), unit.name
+            )
             begin = len(out)
             for kind, payload, whole in unit.records:
                 if whole is None:
@@ -91,7 +93,11 @@ class Model:
                 out.extend(whole)
             out.extend(b"\x91\x0e")
             size = len(out) - begin + 14
-            out.extend(struct.pack("<HIQ", checked ^ lie("term_flags", 0), stream(), size ^ lie("unit_size", 0)))
+            out.extend(
+                struct.pack(
+                    "<HIQ", checked ^ lie("term_flags", 0), stream(), size ^ lie("unit_size", 0)
+                )
+            )
         unit_head(b"\nTheEnd\0", (0, 0, 0xFFFFFFFF, 0), b"")
         entries = b""
         for number in self.listed:
@@ -104,7 +110,9 @@ class Model:
         tail = struct.pack("<I", (count ^ lie("dir_count", 0)) & 0xFFFFFFFF) + entries
         magic = b"\nDir\n\0\0\0"
         out.extend(magic + struct.pack("<I", zlib.crc32(magic + bytes(4) + tail)) + tail)
-        foot = b"\nFooter\0" + struct.pack("<QIII", len(out) ^ lie("foot_offset", 0), stream(), count, 0)
+        foot = b"\nFooter\0" + struct.pack(
+            "<QIII", len(out) ^ lie("foot_offset", 0), stream(), count, 0
+        )
         out.extend(foot + struct.pack("<I", zlib.crc32(foot + bytes(4))) + self.tail)
         return bytes(out)
 
@@ -141,7 +149,13 @@ def mutate(model: Model, others: list[Model], rng: random.Random) -> bytes:
 
 def _value(rng: random.Random) -> int:
     value = rng.choice(_INTERESTING)
-    return value if rng.random() < 0.7 else max(value - 1, 0) if rng.random() < 0.5 else rng.getrandbits(32)
+    return (
+        value
+        if rng.random() < 0.7
+        else max(value - 1, 0)
+        if rng.random() < 0.5
+        else rng.getrandbits(32)
+    )
 
 
 def _some_unit(model: Model, rng: random.Random) -> _Unit | None:
@@ -176,7 +190,9 @@ def _unit_field(model: Model, _: list[Model], rng: random.Random) -> None:
         case 3:
             unit.flags = _value(rng)
         case _:
-            unit.name = rng.choice((b"", b"\0", b"pgm\0", b"pgm", b"\xff\xfe\0", b"A" * 47 + b"\0", b"A" * 90))
+            unit.name = rng.choice(
+                (b"", b"\0", b"pgm\0", b"pgm", b"\xff\xfe\0", b"A" * 47 + b"\0", b"A" * 90)
+            )
 
 
 def _units(model: Model, others: list[Model], rng: random.Random) -> None:
@@ -220,7 +236,11 @@ def _records(model: Model, others: list[Model], rng: random.Random) -> None:
             if donor is not None and donor.records:
                 unit.records.insert(at, rng.choice(donor.records))
         case 4:
-            unit.records[at] = (rng.choice((0x92, 0x93, 0x94, 0x82, 0x91, 0x95, rng.randrange(256))), payload, None)
+            unit.records[at] = (
+                rng.choice((0x92, 0x93, 0x94, 0x82, 0x91, 0x95, rng.randrange(256))),
+                payload,
+                None,
+            )
         case 5:
             unit.records[at] = (kind, payload, _lying(kind, payload, rng))
         case 6:
@@ -233,7 +253,9 @@ def _records(model: Model, others: list[Model], rng: random.Random) -> None:
 
 def _lying(kind: int, payload: bytes, rng: random.Random) -> bytes:
     """A record whose length is not that of its payload, or is written the long way."""
-    size = rng.choice((len(payload), len(payload) + 1, 0x10FFFF, 0x7FFFFFFF, max(len(payload) - 1, 0)))
+    size = rng.choice(
+        (len(payload), len(payload) + 1, 0x10FFFF, 0x7FFFFFFF, max(len(payload) - 1, 0))
+    )
     count = rng.choice((2, 3, 4, 5, 6))
     digits = [0x80 | size >> 6 * i & 0x3F for i in reversed(range(count - 1))]
     lead = (0xFF00 >> count) & 0xFF
@@ -259,7 +281,9 @@ def _payload(model: Model, _: list[Model], rng: random.Random) -> None:
         case 2:
             data[place : place + 8] = struct.pack("<Q", _value(rng) << rng.choice((0, 12, 20, 32)))
         case 3:
-            data[place:place] = bytes([rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x80, 0x81, 0x84, 0x88, 0xFF))])
+            data[place:place] = bytes(
+                [rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x80, 0x81, 0x84, 0x88, 0xFF))]
+            )
         case 4:
             del data[place:]
         case 5:
@@ -279,7 +303,12 @@ def _bomb(model: Model, _: list[Model], rng: random.Random) -> None:
         packer = zlib.compressobj(9, zlib.DEFLATED, rng.choice((15, 31)))
         data = packer.compress(data) + packer.flush()
     if rng.random() < 0.3:
-        data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", _value(rng)) + rng.choice((b"IDAT", b"zTXt", b"iTXt")) + data
+        data = (
+            b"\x89PNG\r\n\x1a\n"
+            + struct.pack(">I", _value(rng))
+            + rng.choice((b"IDAT", b"zTXt", b"iTXt"))
+            + data
+        )
     if rng.random() < 0.3:
         data = data[: rng.randrange(len(data) + 1)]
     data = data[:PAGE].ljust(PAGE, b"\0")

@@ -72,7 +72,9 @@ class SavWriter:
         self._unit_size = 0
         self._last = -2
 
-    def _unit_header(self, magic: bytes, version: int, instance: int, pass_: int, name: bytes) -> None:
+    def _unit_header(
+        self, magic: bytes, version: int, instance: int, pass_: int, name: bytes
+    ) -> None:
         crc = self.crc if self.stream_crc else 0
         parts = [
             magic + struct.pack("<QI", self.offset, crc),
@@ -182,9 +184,13 @@ class SavWriter:
             self.put(address)
         self._last = page
 
-    def ranged(self, kind: int, number: int, page: int, data: bytes | None, prot: int | None = None) -> None:
+    def ranged(
+        self, kind: int, number: int, page: int, data: bytes | None, prot: int | None = None
+    ) -> None:
         """One page of a range: `kind` 2 to 7 as in the format, `prot` for those of ROMs."""
-        self.put(bytes([kind | 0x80, number]) if page == 0 or self._last != page - 1 else bytes([kind]))
+        self.put(
+            bytes([kind | 0x80, number]) if page == 0 or self._last != page - 1 else bytes([kind])
+        )
         if page == 0 or self._last != page - 1:
             self.put(struct.pack("<I", page))
         if prot is not None:

@@ -1,0 +1,216 @@
+"""The command line: its output, its exit statuses, and that no secret leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from samples import DATA, Make
+from savwriter import PAGE
+
+from sparc.cli.main import main
+
+SECRET = b"do-not-print-me-4711"
+
+
+def run(capfd: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(list(args))
+    out, err = capfd.readouterr()
+    assert SECRET.decode() not in out + err
+    return int(end.value.code or 0), out, err
+
+
+def secrets(tmp_path: Path, *values: bytes) -> str:
+    path = tmp_path / "secrets"
+    path.write_bytes(b"\n".join(values) + b"\n")
+    return str(path)
+
+
+def test_info(capfd: pytest.CaptureFixture[str], sample: Path) -> None:
+    status, out, err = run(capfd, "sav", "info", str(sample))
+    assert (status, err) == (0, "")
+    assert "7.2.22" in out and "good" in out and "DisplayScreenshot" in out
+
+
+def test_info_json(capfd: pytest.CaptureFixture[str], sample: Path) -> None:
+    status, out, _ = run(capfd, "sav", "info", "--json", str(sample))
+    data = json.loads(out)
+    assert status == 0
+    assert (data["virtualbox"], data["checksums"], data["live"]) == (
+        "7.2.22",
+        "good",
+        sample.stem == "live",
+    )
+    assert data["memory"]["ram"] == 16 << 20
+    assert data["pages"]["ram_zero"] == 3993
+    # Headers, contents, the end mark, the directory and the footer make up the file.
+    listed = {(u["name"], u["instance"]) for u in data["units"] if u["name"] != "SSMLiveControl"}
+    inside = sum(44 + len(u["name"]) + 1 + u["stored"] for u in data["units"])
+    assert 64 + inside + 44 + 16 + 16 * len(listed) + 32 == data["size"]
+
+
+def test_info_of_a_damaged_file(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = bytearray((DATA / "plain.sav").read_bytes())
+    data[150_000] ^= 1
+    path = tmp_path / "damaged.sav"
+    path.write_bytes(data)
+    status, out, err = run(capfd, "sav", "info", "--json", str(path))
+    assert status == 2
+    assert json.loads(out)["checksums"] == "bad"
+    assert err.startswith(f"sparc: {path}: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["raw", "elf"])
+def test_export(capfd: pytest.CaptureFixture[str], make: Make, tmp_path: Path, form: str) -> None:
+    rng = random.Random(1)
+    info = (b"OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(x)=0\n").ljust(PAGE, b"\0")
+    pages = {
+        1: rng.randbytes(PAGE),
+        2: bytes(PAGE),
+        7: b"x" * PAGE,
+        9: info,
+        200: rng.randbytes(PAGE),
+    }
+    out = tmp_path / "out"
+    status, text, err = run(capfd, "sav", "export", str(make(pages)), str(out), "--format", form)
+    assert (status, text, err) == (0, "", "")
+    data = out.read_bytes()
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert out.stat().st_blocks * 512 < 64 * PAGE  # sparse
+    start = 0
+    if form == "elf":
+        shown = subprocess.run(
+            ["readelf", "-lnW", out], capture_output=True, text=True, check=True
+        ).stdout
+        assert "VMCOREINFO" in shown
+        line = next(text for text in shown.splitlines() if text.split()[:1] == ["LOAD"])
+        start, _, address, size = (int(field, 16) for field in line.split()[1:5])
+        assert (address, size) == (0, 256 * PAGE)
+    assert len(data) == start + 256 * PAGE
+    for page, content in pages.items():
+        assert data[start + page * PAGE :][:PAGE] == content
+
+
+def test_export_leaves_the_old_file_when_it_fails(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "cut.sav", tmp_path / "out"
+    source.write_bytes((DATA / "plain.sav").read_bytes()[:-1])
+    out.write_text("old")
+    status, _, err = run(capfd, "sav", "export", str(source), str(out))
+    assert (status, err.count("\n"), out.read_text()) == (2, 1, "old")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.sav", "out"]
+    status, _, err = run(
+        capfd, "sav", "export", str(DATA / "plain.sav"), str(tmp_path / "no" / "out")
+    )
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_audit_statuses(capfd: pytest.CaptureFixture[str], make: Make, tmp_path: Path) -> None:
+    path = make({5: b"..." + SECRET + bytes(PAGE - 3 - len(SECRET))})
+    listed = secrets(tmp_path, b"innocent-one", SECRET)
+    status, out, err = run(capfd, "audit", str(path), "--secret-file", listed)
+    assert (status, err) == (1, "")
+    assert "Secret 2" in out and "0x000000005003" in out and "Secret 1 " not in out
+    assert (
+        run(capfd, "audit", str(path), "--secret-file", secrets(tmp_path, b"innocent-one"))[0] == 0
+    )
+    path.write_bytes(path.read_bytes() + b"more")
+    status, out, err = run(capfd, "audit", str(path), "--secret-file", secrets(tmp_path, SECRET))
+    assert status == 2 and "Secret 1" in out and "not clean" in out and err.count("\n") == 1
+
+
+def test_audit_json(capfd: pytest.CaptureFixture[str], make: Make, tmp_path: Path) -> None:
+    path = make({5: b"..." + SECRET + bytes(PAGE - 3 - len(SECRET))}, {"pckbd": b"12345" + SECRET})
+    listed = secrets(tmp_path, b"innocent-one", SECRET)
+    status, out, _ = run(capfd, "audit", str(path), "--secret-file", listed, "--json")
+    data = json.loads(out)
+    assert status == 1 and data["status"] == "residue" and data["problems"] == []
+    assert [s["findings"] for s in data["secrets"]] == [0, 2]
+    places = {(f["place"], f.get("name"), f["address"], f["encoding"]) for f in data["findings"]}
+    assert places == {("ram", None, 0x5003, "utf-8"), ("unit", "pckbd", 5, "utf-8")}
+
+
+def test_secrets_from_standard_input(make: Make) -> None:
+    path = make({5: SECRET.ljust(PAGE, b"x")})
+    command = [sys.executable, "-m", "sparc.cli", "audit", str(path)]
+    done = subprocess.run(command, input=SECRET + b"\r\n", capture_output=True)
+    assert done.returncode == 1, done.stderr
+    assert b"standard input, line 1" in done.stdout and SECRET not in done.stdout
+
+
+def test_secrets_typed_at_a_terminal_are_not_echoed(make: Make) -> None:
+    path = make({5: SECRET.ljust(PAGE, b"x")})
+    command = [sys.executable, "-m", "sparc.cli", "audit", str(path)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, command)
+    shown = b""
+    # Typed only when asked for: echo is off by then.
+    for _ in range(2):
+        asked = shown.count(b"Secret (")
+        while shown.count(b"Secret (") == asked:
+            shown += os.read(terminal, 4096)
+        os.write(terminal, SECRET + b"\n" if not asked else b"\n")
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:
+        pass  # how a terminal says that its other end has closed
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert SECRET not in shown and b"residue" in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"", "no secret"),
+        (b"\n\r\n", "no secret"),
+        (b"long enough\nabc\n", "line 2: shorter"),
+        (b"x" * 2000, "line 1: longer"),
+        (b"\n".join(b"%08d" % i for i in range(3000)), "more than"),
+        (None, "No such file"),
+    ],
+)
+def test_unusable_secrets(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, cause: str
+) -> None:
+    path = tmp_path / "list"
+    if content is not None:
+        path.write_bytes(content)
+    status, out, err = run(capfd, "audit", str(DATA / "plain.sav"), "--secret-file", str(path))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert cause in err
+
+
+def test_secrets_are_no_arguments(capfd: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capfd, "audit", str(DATA / "plain.sav"), "a secret here")
+    assert status == 2 and "unexpected extra argument" in err
+
+
+def test_a_vm_without_the_sdk(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vboxapi", None)
+    status, _, err = run(
+        capfd, "audit", "SomeVM:snapshot", "--secret-file", secrets(tmp_path, SECRET)
+    )
+    assert status == 2 and "vboxapi" in err and err.count("\n") == 1
+
+
+def test_unreadable_targets(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for target in (str(tmp_path), "/no/such/file.sav", "/dev/zero"):
+        for command in (
+            ["sav", "info", target],
+            ["audit", target, "--secret-file", secrets(tmp_path, SECRET)],
+        ):
+            status, out, err = run(capfd, *command)
+            assert (status, out, err.count("\n")) == (2, "", 1), command

@@ -1,1 +1,1 @@
-"""Keeps chosen programs out of virtual machine checkpoints: what both sides share, and the command line."""
+"""Keeps chosen programs out of checkpoints: what both sides share, and the command line."""

@@ -25,7 +25,7 @@ class SparcError(Exception):
 
 
 class NotReadable(SparcError):
-    """A path that cannot be read at all; `cause` is the operating system's reason or a short noun."""
+    """A path that cannot be read at all; `cause` is the system's reason or a short noun."""
 
     def __init__(self, path: str, cause: str) -> None:
         super().__init__(path, cause)
@@ -40,7 +40,7 @@ class SavError(SparcError):
 
 
 class NotASavedState(SavError):
-    """The file does not start with VirtualBox's magic. `looks` is "encrypted", "empty", ... or ""."""
+    """No magic of VirtualBox at the start. `looks` is "encrypted", "empty" or ""."""
 
     def __init__(self, magic: bytes, looks: str) -> None:
         super().__init__(magic, looks)
@@ -87,7 +87,10 @@ class Damaged(SavError):
 
 
 class LimitExceeded(SavError):
-    """A bound that keeps memory and time finite was met: `what` had `got`, at most `limit` is read."""
+    """A bound on memory or time was met: `what` had `got`, at most `limit` is read.
+
+    Both are 0 where only the fact is known.
+    """
 
     def __init__(self, what: str, limit: int, got: int, offset: int | None = None) -> None:
         super().__init__(what, limit, got, offset)
@@ -115,7 +118,7 @@ class PageNotStored(SparcError):
 
 
 class SecretsError(SparcError):
-    """The list of secrets cannot be used: `cause`, from which `source`, and which `line` (from 1)."""
+    """The list of secrets cannot be used: `cause`, from which `source` and `line` (from 1)."""
 
     def __init__(self, cause: str, source: str, line: int | None = None) -> None:
         super().__init__(cause, source, line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from sparc.audit.matcher import GZIP, PNG, PROBE, WINDOW_BITS, ZLIB, Matcher
 
@@ -11,10 +11,12 @@ __all__ = ["Budget", "Decoder", "Scanner", "decoder"]
 
 _NAMES = {GZIP: "gzip", ZLIB: "zlib", PNG: "png"}
 _PIECE = 1 << 18
+# Keyword and language of a PNG's text chunk have at most 79 characters.
+_MAX_LEAD = 8192
 
 
 class Budget:
-    """What looking into compressed data may cost for one file; `exceeded` says that it was not enough.
+    """What looking into compressed data may cost for one file; `exceeded`: what was not enough.
 
     `output` bytes in all may come out (bombs), `depth` streams may lie in each other, and `live`
     ones may be open in one stream of bytes at the same time.
@@ -170,7 +172,7 @@ class _Png(Decoder):
     def __init__(self, make: Callable[[str], Scanner]) -> None:
         self._make = make
         self._idat: Decoder | None = None
-        self._text: Decoder | None = None
+        self._inner: Decoder | None = None  # what the chunk at hand goes into
         self._steps = self._parse()
         self._want = next(self._steps)
         self._buffer = bytearray()
@@ -183,51 +185,63 @@ class _Png(Decoder):
             try:
                 self._want = self._steps.send(piece)
             except StopIteration:
+                self._buffer.clear()
                 self.close()
                 return False
         return True
 
     def close(self) -> None:
-        for stream in (self._idat, self._text):
+        # Of a chunk that was cut, what there is counts.
+        self._into(bytes(self._buffer))
+        self._buffer.clear()
+        for stream in (self._idat, self._inner):
             if stream is not None:
                 stream.close()
+        self._idat = self._inner = None
 
-    def _parse(self) -> Iterator[int]:  # type: ignore[misc]
-        yield from ()
-        (yield 8)
+    def _into(self, piece: bytes) -> None:
+        if self._inner is not None and not self._inner.feed(piece):
+            if self._inner is self._idat:
+                self._idat = None
+            self._inner = None
+
+    def _parse(self) -> Generator[int, bytes, None]:
+        """Asks for so many bytes, and is sent them."""
+        yield 8
+        pictures = 0
         while True:
             head = yield 8
-            size, kind = int.from_bytes(head[:4]), bytes(head[4:])
+            size, kind = int.from_bytes(head[:4]), head[4:]
             if not kind.isalpha() or size > 0x7FFFFFFF or kind == b"IEND":
                 return
-            if self._text is not None:
-                self._text.close()
-            self._text = None
-            started = kind == b"IDAT"
-            if started and self._idat is None:
-                self._idat = _Inflate(WINDOW_BITS[ZLIB], self._make("IDAT"))
-            lead = b""
+            if kind == b"IDAT":
+                if not pictures:
+                    self._idat = self._inflate(kind)
+                pictures += 1
+                self._inner = self._idat
+            lead: bytes | None = b"" if kind in (b"zTXt", b"iTXt", b"iCCP") else None
             while size:
                 piece = yield min(size, 4096)
                 size -= len(piece)
-                if kind == b"IDAT":
-                    if self._idat is not None:
-                        self._idat.feed(piece)
-                elif kind in (b"zTXt", b"iTXt", b"iCCP"):
-                    if self._text is None and not started:
-                        lead += piece
-                        skip = _text_start(kind, lead)
-                        if skip:
-                            started = True
-                            self._text = _Inflate(WINDOW_BITS[ZLIB], self._make(kind.decode()))
-                            piece = lead[skip:]
-                    if self._text is not None:
-                        self._text.feed(piece)
+                if lead is not None:
+                    lead += piece
+                    skip = _text_start(kind, lead)
+                    if skip:
+                        self._inner, piece = self._inflate(kind), lead[skip:]
+                    if skip or len(lead) > _MAX_LEAD:
+                        lead = None
+                self._into(piece)
+            if self._inner is not None and self._inner is not self._idat:
+                self._inner.close()
+            self._inner = None
             yield 4  # its checksum: a stream that ends wrong was still searched
+
+    def _inflate(self, kind: bytes) -> Decoder:
+        return _Inflate(WINDOW_BITS[ZLIB], self._make(kind.decode()))
 
 
 def _text_start(kind: bytes, data: bytes) -> int:
-    """Where the compressed text of a zTXt, iCCP or iTXt chunk starts; 0 if it has not yet, or has none."""
+    """Where the compressed text of a zTXt, iCCP or iTXt chunk starts; 0 if not in `data`."""
     end = data.find(b"\0")
     if end < 0:
         return 0

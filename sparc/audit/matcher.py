@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
+from typing import cast
 
 import hyperscan
 
@@ -116,7 +117,8 @@ class Matcher:
             return None
 
         try:
-            self._database.scan(view, match_event_handler=matched)
+            # The stubs know bytes only; any buffer will do.
+            self._database.scan(cast(bytes, view), match_event_handler=matched)
         except hyperscan.ScanTerminated:
             return False
         return True

@@ -30,7 +30,7 @@ def _utf16(value: bytes) -> bytes:
 
 
 def _base64(value: bytes, shift: int) -> bytes:
-    """The characters that depend on `value` alone when it starts `shift` bytes into a group of 3."""
+    """The characters that depend on `value` alone, if it starts `shift` bytes into a group of 3."""
     text = base64.b64encode(bytes(shift) + value)
     return text[-(-shift * 8 // 6) : (shift + len(value)) * 8 // 6]
 

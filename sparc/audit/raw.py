@@ -116,11 +116,12 @@ class _Search:
         while (number := left[0]) <= left[1]:
             left[0] = number + 1
             start, size = self._extent(number)
-            with mmap.mmap(
-                self.fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ, offset=start
-            ) as window:
-                with memoryview(window) as view:
-                    self._window(view, start)
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            with (
+                mmap.mmap(self.fd, size, flags, mmap.PROT_READ, offset=start) as window,
+                memoryview(window) as view,
+            ):
+                self._window(view, start)
 
     def from_back(self) -> None:
         """Search windows in reverse order, by reading them."""

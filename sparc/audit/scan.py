@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 
 class _AuditWalk(Walk):
-    """Searches unit contents and compressed pages on the way, and collects the ends of all pages."""
+    """Searches unit contents and compressed pages on the way, and collects the ends of pages."""
 
     def __init__(
         self, stream: Stream, matcher: Matcher, budget: Budget, progress: Progress | None
@@ -48,7 +48,7 @@ class _AuditWalk(Walk):
         self.matcher = matcher
         self.budget = budget
         self.ends = Ends()
-        self._report = progress
+        self.on_progress = progress
         # (spot, pattern, layers, inner offset)
         self.hits: list[tuple[Spot, int, tuple[str, ...], int]] = []
         self.candidates: list[tuple[Spot, int]] = []
@@ -56,10 +56,6 @@ class _AuditWalk(Walk):
         self._scanner: Scanner | None = None
         self._piece: list[bytes] = []
         self._size = 0
-
-    def progress(self, done: int, total: int) -> None:
-        if self._report is not None:
-            self._report(done, total)
 
     # -- units
 
@@ -149,7 +145,7 @@ class _AuditWalk(Walk):
             sizes[i], count = record_size(self.stream.buf, int(at[i]) + 1)
             starts[i] = at[i] + 2 + count
         ends = starts + sizes - 1
-        out = []
+        out: list[bytes] = []
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             try:
                 data = lzf.decompress(bytes(view[start:end]), PAGE)
@@ -235,9 +231,9 @@ class _Collector:
             self._add(spot, pattern, layers, inner)
         lengths = [len(self.wanted[p].value) for _, p in self.raw.hits]
         spots = self.resolver.resolve([at for at, _ in self.raw.hits], lengths)
-        for spot, (_, pattern) in zip(spots, self.raw.hits, strict=True):
-            if spot is not None:
-                self._add(spot, pattern)
+        for found, (_, pattern) in zip(spots, self.raw.hits, strict=True):
+            if found is not None:
+                self._add(found, pattern)
         self._splits()
         self._compressed()
         self.report.findings = sorted(self._seen, key=_order)

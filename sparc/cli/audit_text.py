@@ -38,9 +38,8 @@ def text(report: Report) -> str:
         if not found:
             continue
         more = "more than " if secret.number in report.more else ""
-        lines.append(
-            f"Secret {secret.number} ({secret.source}, line {secret.line}): {more}{len(found)} places"
-        )
+        places = f"{more}{len(found)} place{'s' if len(found) > 1 else ''}"
+        lines.append(f"Secret {secret.number} ({secret.source}, line {secret.line}): {places}")
         lines += [f"  {f.encoding:9} {_where(f)}" for f in found[:_SHOWN]]
         if len(found) > _SHOWN:
             lines.append(f"  ... {len(found) - _SHOWN} more; --json lists them")

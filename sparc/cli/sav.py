@@ -42,7 +42,7 @@ def info(file: str, as_json: bool) -> int:
 
     with bar("Reading") as progress, Walk(file) as walk:
         if progress is not None:
-            walk.progress = progress  # type: ignore[method-assign]
+            walk.on_progress = progress
         try:
             walk.run()
         except SavError as error:

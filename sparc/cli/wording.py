@@ -7,6 +7,9 @@ from sparc import errors
 __all__ = ["words"]
 
 
+_AGAIN = "the file was changed or cut: take the snapshot again"
+
+
 def _value(value: object) -> str:
     if isinstance(value, int):
         return f"{value:#x}"
@@ -16,20 +19,12 @@ def _value(value: object) -> str:
 
 
 def _damaged(error: errors.Damaged) -> str:
-    said = ""
-    if error.expected is not None and error.got is not None:
-        said = f" (expected {_value(error.expected)}, got {_value(error.got)})"
-        if error.checksum:
-            said = f" (stored {_value(error.expected)}, computed {_value(error.got)})"
-    elif error.got is not None:
-        said = f" (got {_value(error.got)})"
-    kind = "wrong" if error.checksum else "damaged at"
     where = f"offset {error.offset:#x}"
+    expected, got = _value(error.expected), _value(error.got)
     if error.checksum:
-        return f"{error.what} at {where} is {kind}{said}; the file was changed or cut: take the snapshot again"
-    return (
-        f"{kind} {where}: {error.what}{said}; the file is cut or changed: take the snapshot again"
-    )
+        return f"{error.what} at {where} is wrong (stored {expected}, computed {got}); {_AGAIN}"
+    said = f" (expected {expected}, got {got})" if error.expected is not None else f" (got {got})"
+    return f"damaged at {where}: {error.what}{said if error.got is not None else ''}; {_AGAIN}"
 
 
 def _not_a_saved_state(error: errors.NotASavedState) -> str:
@@ -37,8 +32,8 @@ def _not_a_saved_state(error: errors.NotASavedState) -> str:
         return "is empty; a save that failed leaves such a file behind"
     if error.looks == "encrypted":
         return (
-            "is not a readable saved state, its bytes look random; if the VM is encrypted its states "
-            "are too: remove the encryption (VBoxManage encryptvm) and save again"
+            "is not a readable saved state, its bytes look random; if the VM is encrypted its "
+            "states are too: remove the encryption (VBoxManage encryptvm) and save again"
         )
     return (
         f"is not a VirtualBox saved state (it starts with {_value(error.magic)}); "
@@ -69,8 +64,8 @@ def words(error: errors.SparcError) -> str:
         case errors.PageNotStored():
             return f"no page of RAM is stored for the address {error.address:#x}"
         case _ if hasattr(error, "advice"):
-            name = f"{error.vm}: " if getattr(error, "vm", "") else ""
-            advice = f"; {error.advice}" if error.advice else ""
-            return f"{name}{getattr(error, 'cause', error)}{advice}"
+            # From a service, which this package does not import: the fields are the same.
+            name, cause, advice = (getattr(error, field, "") for field in ("vm", "cause", "advice"))
+            return (f"{name}: " if name else "") + cause + (f"; {advice}" if advice else "")
         case _:
             return str(error.args[0] if error.args else type(error).__name__)

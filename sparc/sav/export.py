@@ -23,7 +23,7 @@ _PF_RWX = 7
 
 @contextmanager
 def _replacing(out: str | os.PathLike[str]) -> Iterator[int]:
-    """A descriptor for a new file, put in place of `out` if all goes well. It is for its owner only."""
+    """A descriptor for a new file, only its owner's, put in place of `out` if all goes well."""
     path = Path(out)
     if path.is_dir():
         raise NotReadable(str(path), "a directory; name a file to write")

@@ -25,7 +25,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """An address space of pages: RAM ("ram", 0), or a range ("mmio2" | "rom" | "shadow", its id)."""
+    """An address space of pages: ("ram", 0), or a range: ("mmio2" | "rom" | "shadow", id)."""
 
     name: str
     id: int = 0

@@ -100,7 +100,7 @@ class SavedState:
         return self.memory.size
 
     def page(self, address: int) -> bytes:
-        """The 4096 bytes of the RAM page at this GPA. Raises PageNotStored outside RAM, as in ROM."""
+        """The 4096 bytes of the RAM page at this GPA. Raises PageNotStored, as in ROM."""
         place = self._index.place(address // c_pgm.PAGE)
         if place is None:
             raise PageNotStored(address)

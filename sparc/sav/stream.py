@@ -70,7 +70,7 @@ class Stream:
         return self.base + self.pos
 
     def fill(self, need: int) -> int:
-        """Slide so that `need` bytes (at most MARGIN) lie ahead; returns how many do, fewer at EOF."""
+        """Slide so that `need` bytes (at most MARGIN) lie ahead; returns how many really do."""
         if self.end - self.pos >= need or self.base + self.end >= self.size:
             return self.end - self.pos
         self._advance_crc()

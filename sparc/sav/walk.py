@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Self
 
 from sparc.errors import Damaged, SavError
@@ -43,6 +44,8 @@ class Walk:
         self.memory: Memory | None = None
         self.directory: Directory | None = None
         self.complete = False
+        # Called now and then with bytes read and bytes in all.
+        self.on_progress: Callable[[int, int], None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +67,9 @@ class Walk:
     def unit_end(self, unit: Unit) -> None:
         """Called after each unit that was read to its end."""
 
-    def progress(self, done: int, total: int) -> None:
-        """Called now and then with bytes read and bytes in all."""
+    def _progress(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.stream.tell(), self.stream.size)
 
     def bad(self, problem: SavError) -> None:
         """Record a problem."""
@@ -95,7 +99,7 @@ class Walk:
                 else:
                     self._content(unit, header)
                 self.unit_end(unit)
-                self.progress(self.stream.tell(), self.stream.size)
+                self._progress()
         finally:
             self.memory = pages.memory
         final = [u for u in self.units if u.final and u.name == "pgm"]
@@ -110,4 +114,4 @@ class Walk:
     def _rows(self, memory: Memory, first_row: int) -> None:
         self.memory = memory
         self.pages(memory, first_row)
-        self.progress(self.stream.tell(), self.stream.size)
+        self._progress()

@@ -60,7 +60,7 @@ def make(tmp_path: Path) -> Make:
         writer.pgm_end()
         for name, content in (units or {}).items():
             writer.unit(name, content)
-        path = tmp_path / "made.sav"
+        path: Path = tmp_path / "made.sav"
         path.write_bytes(writer.finish())
         return path
 

@@ -40,7 +40,8 @@ class Model:
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Take a valid file apart."""
-        units, at = [], 64
+        units: list[_Unit] = []
+        at = 64
         starts = {}
         while data[at : at + 8] != b"\nTheEnd\0":
             starts[at] = len(units)
@@ -101,11 +102,11 @@ class Model:
         unit_head(b"\nTheEnd\0", (0, 0, 0xFFFFFFFF, 0), b"")
         entries = b""
         for number in self.listed:
-            unit = self.units[number % len(self.units)] if self.units else None
-            if unit is not None:
-                name = zlib.crc32(unit.name[:-1])
+            if self.units:
+                entry = self.units[number % len(self.units)]
+                name = zlib.crc32(entry.name[:-1])
                 at = starts[number % len(self.units)] ^ lie("entry_offset", 0)
-                entries += struct.pack("<QII", at, unit.instance, name)
+                entries += struct.pack("<QII", at, entry.instance, name)
         count = len(entries) // 16
         tail = struct.pack("<I", (count ^ lie("dir_count", 0)) & 0xFFFFFFFF) + entries
         magic = b"\nDir\n\0\0\0"
@@ -118,7 +119,7 @@ class Model:
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:
-    """Change bytes without a thought for checksums: cut, flip, overwrite, insert, remove, repeat."""
+    """Change bytes without a thought for checksums: cut, flip, overwrite, insert, remove."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         at = rng.randrange(len(out) + 1) if out else 0
@@ -165,18 +166,18 @@ def _some_unit(model: Model, rng: random.Random) -> _Unit | None:
     return rng.choice(pool) if pool else None
 
 
-def _header(model: Model, _: list[Model], rng: random.Random) -> None:
+def _header(model: Model, _others: list[Model], rng: random.Random) -> None:
     at = rng.choice((30, 32, 34, 36, 40, 44, 45, 46, 47, 48, 52, 52, 52, 56))
     model.head[at] = rng.choice((0, 1, 2, 3, 4, 8, 32, 255, rng.randrange(256)))
 
 
-def _lie(model: Model, _: list[Model], rng: random.Random) -> None:
+def _lie(model: Model, _others: list[Model], rng: random.Random) -> None:
     names = ("head_crc", "unit_offset", "name_size", "term_flags", "unit_size", "entry_offset")
     name = rng.choice((*names, "dir_count", "foot_offset"))
     model.lies[name] = rng.choice((1, 2, 8, 0x100, 0x7FFF)) if name != "term_flags" else 1
 
 
-def _unit_field(model: Model, _: list[Model], rng: random.Random) -> None:
+def _unit_field(model: Model, _others: list[Model], rng: random.Random) -> None:
     unit = _some_unit(model, rng)
     if unit is None:
         return
@@ -263,7 +264,7 @@ def _lying(kind: int, payload: bytes, rng: random.Random) -> bytes:
     return bytes([kind, first, *digits]) + payload
 
 
-def _payload(model: Model, _: list[Model], rng: random.Random) -> None:
+def _payload(model: Model, _others: list[Model], rng: random.Random) -> None:
     """Change the payload of a record: in pgm, of a short one, which holds page records."""
     unit = _some_unit(model, rng)
     if unit is None or not unit.records:
@@ -293,7 +294,7 @@ def _payload(model: Model, _: list[Model], rng: random.Random) -> None:
     unit.records[at] = (kind, bytes(data[:65000]), whole)
 
 
-def _bomb(model: Model, _: list[Model], rng: random.Random) -> None:
+def _bomb(model: Model, _others: list[Model], rng: random.Random) -> None:
     """Put something compressed into a page or unit: whole, cut, nested, or much larger inside."""
     unit = _some_unit(model, rng)
     if unit is None or not unit.records:
@@ -319,7 +320,7 @@ def _bomb(model: Model, _: list[Model], rng: random.Random) -> None:
         unit.records.insert(at, (0x92, data, None))
 
 
-def _tail(model: Model, _: list[Model], rng: random.Random) -> None:
+def _tail(model: Model, _others: list[Model], rng: random.Random) -> None:
     model.tail = rng.choice((b"\0", b"\nUnit\n\0\0", rng.randbytes(100)))
 
 

@@ -151,7 +151,7 @@ class SavWriter:
         roms: Iterable[tuple[str, int, int]] = (),
         mmio2: Iterable[tuple[str, int]] = (),
     ) -> None:
-        """RAM and its hole in bytes, ROMs (description, GPA, size), MMIO2 ranges (description, size)."""
+        """RAM and hole in bytes, ROMs (text, GPA, size) and MMIO2 ranges (text, size)."""
         self.put(struct.pack("<IQ", hole, ram))
         for number, (text, address, size) in enumerate(roms, 1):
             self.put(self._owner(number, "", text) + struct.pack("<QQ", address, size))

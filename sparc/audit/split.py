@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,8 +93,7 @@ def find_splits(
     heads, tails, keys, _ = ends.joined()
     if not len(heads):
         return []
-    order = np.argsort(keys, kind="stable")
-    return _Finder(patterns, heads, tails, keys, order, content, limit).run()
+    return _Finder(patterns, heads, tails, keys, content, limit).run()
 
 
 class _Finder:
@@ -103,13 +103,11 @@ class _Finder:
         heads: npt.NDArray[Any],
         tails: npt.NDArray[Any],
         keys: npt.NDArray[Any],
-        order: npt.NDArray[Any],
         content: Callable[[int], bytes],
         limit: int,
     ) -> None:
         self.patterns = patterns
-        self.heads, self.tails, self.keys, self.order = heads, tails, keys, order
-        self.sorted_keys = keys[order]
+        self.heads, self.tails, self.keys = heads, tails, keys
         self.content = content
         self.limit = limit
         self.splits: list[Split] = []
@@ -165,12 +163,18 @@ class _Finder:
             return np.flatnonzero((self.heads & mask) == np.uint32(_key(part)))
         return np.flatnonzero(self.tails >> (np.uint32(32) - bits) == np.uint32(_key(part)))
 
+    @cached_property
+    def _ordered(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        order = np.argsort(self.keys, kind="stable")
+        return order, self.keys[order]
+
     def _at(self, key: int) -> list[int]:
         """All rows of the page with that key."""
         if key < 0:
             return []
-        low, high = np.searchsorted(self.sorted_keys, np.array([key, key + 1], np.uint64)).tolist()
-        rows: list[int] = self.order[low:high].tolist()
+        order, ordered = self._ordered
+        low, high = np.searchsorted(ordered, np.array([key, key + 1], np.uint64)).tolist()
+        rows: list[int] = order[low:high].tolist()
         return rows
 
     def _pair(

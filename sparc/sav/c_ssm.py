@@ -82,4 +82,4 @@ REC_IMPORTANT = 0x10
 # VirtualBox cuts what it writes into blocks of 4 KiB and decodes into a buffer of that size.
 BLOCK = 4096
 # Its writer puts no more than a block into a record. Longer ones are legal; this is our bound.
-MAX_RECORD = 1 << 20
+MAX_RECORD = 1 << 16

@@ -41,7 +41,7 @@ class Stream:
 
     WINDOW = 4 << 20
     # No single item may be longer: it holds the longest record, a page, and their headers.
-    MARGIN = (1 << 20) + (1 << 13)
+    MARGIN = (1 << 16) + (1 << 13)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)

@@ -84,7 +84,9 @@ class Walk:
             self.complete = True
         except SavError as error:
             # What ended the walk comes first: the checksums after it follow from it.
-            self.problems.insert(0, error)
+            # Without its frames: they refer to this object, and it to them, with all its buffers.
+            error.__cause__ = error.__context__ = None
+            self.problems.insert(0, error.with_traceback(None))
         return self
 
     def _units(self, header: Header) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,21 @@ def test_a_wrong_checksum_alone_can_be_overlooked(tmp_path: Path) -> None:
         assert state.problems
 
 
+def test_a_failed_walk_is_freed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "cut.sav"
+    path.write_bytes((DATA / "plain.sav").read_bytes()[:150_000])
+    gc.disable()
+    try:
+        with Walk(path) as walk:
+            walk.run()
+        assert isinstance(walk.problems[0], Damaged)
+        alive = weakref.ref(walk.stream)
+        del walk
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_record_lengths_short_long_and_malformed() -> None:
     assert ssm.record_size(b"\x05", 0) == (5, 1)
     assert ssm.record_size(b"\xc2\x80", 0) == (0x80, 2)
@@ -136,7 +153,7 @@ def test_the_window_slides_over_a_file_of_any_size(tmp_path: Path) -> None:
     path.write_bytes(data)
     with Stream(path) as stream:
         got = b""
-        while chunk := stream.take(min(100_001, len(data) - len(got)), "test"):
+        while chunk := stream.take(min(50_001, len(data) - len(got)), "test"):
             got += chunk
         assert got == data
         assert stream.tell() == len(data)

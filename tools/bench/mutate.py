@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from savwriter import PAGE, record
@@ -25,6 +24,9 @@ class _Unit:
     name: bytes
     # Each is (type byte, payload, bytes that replace the whole record when not None).
     records: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
+
+    def copy(self) -> _Unit:
+        return replace(self, records=list(self.records))
 
 
 @dataclass(slots=True)
@@ -63,6 +65,11 @@ class Model:
         count = struct.unpack_from("<I", data, at + 12)[0]
         entries = [struct.unpack_from("<Q", data, at + 16 + 16 * i)[0] for i in range(count)]
         return cls(bytearray(data[:64]), units, [starts[e] for e in entries])
+
+    def copy(self) -> Model:
+        """One that can be changed without changing this one."""
+        units = [unit.copy() for unit in self.units]
+        return Model(bytearray(self.head), units, list(self.listed), self.tail, dict(self.lies))
 
     def write(self) -> bytes:
         """The file, with the lies in it."""
@@ -142,7 +149,7 @@ def flip(data: bytes, rng: random.Random) -> bytes:
 
 def mutate(model: Model, others: list[Model], rng: random.Random) -> bytes:
     """A copy with one to four changes, checksums and offsets right but for the lies among them."""
-    model = copy.deepcopy(model)
+    model = model.copy()
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         rng.choice(_MUTATIONS)(model, others, rng)
     return model.write()
@@ -202,14 +209,14 @@ def _units(model: Model, others: list[Model], rng: random.Random) -> None:
     at = rng.randrange(len(model.units))
     match rng.randrange(5):
         case 0:
-            model.units.insert(at, copy.deepcopy(rng.choice(model.units)))
+            model.units.insert(at, rng.choice(model.units).copy())
         case 1:
             del model.units[at]
         case 2:
             rng.shuffle(model.units)
         case 3:
             other = rng.choice(others)
-            model.units.insert(at, copy.deepcopy(rng.choice(other.units)))
+            model.units.insert(at, rng.choice(other.units).copy())
         case _:
             model.listed = [rng.randrange(99) for _ in range(rng.randrange(60))]
     if rng.random() < 0.6:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -126,6 +127,10 @@ def root_disk(base: Entry, base_path: Path, tools_path: Path) -> Entry:
         (tree / "etc/hostname").write_text("guest\n")
         (tree / "etc/motd").write_text("")
         (tree / "root/.hushlogin").touch()
+        # Where instructions are interpreted, even a login takes its time.
+        defaults = tree / "etc/login.defs"
+        text = re.sub(r"^LOGIN_TIMEOUT\s.*$", "LOGIN_TIMEOUT 900", defaults.read_text(), flags=re.M)
+        defaults.write_text(text)
         (tree / "etc/inittab.d").mkdir(exist_ok=True)
         script = (
             f"truncate -s {_DISK_BYTES} /build/root.raw"

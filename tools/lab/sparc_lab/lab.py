@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +17,10 @@ from .build import Parts, Progress, build
 from .cache import Cache, Entry, locked
 from .errors import NotRunning, UsageError
 from .machine import Machine, Settings
-from .processes import Process
+from .processes import Process, run
 from .qemu import QemuMachine
 from .sandbox import Sandbox
-from .virtualbox import HARDWARE, VirtualBoxMachine, virtualbox_variables
+from .virtualbox import HARDWARE, VirtualBoxMachine, internals, virtualbox_variables
 
 __all__ = ["Lab"]
 
@@ -148,6 +149,40 @@ class Lab:
         line = self.sandbox.argv("virtualbox", argv, virtualbox_variables(self.sandbox))
         return subprocess.run(line, check=False).returncode
 
+    def install(self, project: Path) -> Path:
+        """Install a Python project where VirtualBox is installed; the folder of its commands.
+
+        It gets a virtual environment that also sees the tree's packages. The path is one inside.
+        """
+        environment = self.sandbox.files / "python"
+        wheels = self.sandbox.files / "wheels"
+        run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "wheel",
+                "-q",
+                "--no-deps",
+                "-w",
+                str(wheels),
+                str(project),
+            ]
+        )
+        variables = virtualbox_variables(self.sandbox)
+        authorities = Path("/etc/ssl/certs/ca-certificates.crt")
+        if authorities.exists():
+            shutil.copy(authorities, self.sandbox.files)
+            variables["PIP_CERT"] = str(self.sandbox.files / authorities.name)
+        python = environment / "bin/python"
+        for argv in (
+            ["python3", "-m", "venv", "--system-site-packages", environment],
+            [python, "-m", "pip", "install", "-q", *sorted(wheels.glob("*.whl"))],
+        ):
+            line = [str(word) for word in argv]
+            self.sandbox.run("virtualbox", line, env=variables, timeout=600)
+        return python.parent
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         with locked(self._lock):
@@ -192,7 +227,7 @@ class Lab:
                 shutil.move(machine.save(), path / "booted.sav")
                 shutil.move(machine.folder / "root.vdi", path / "root.vdi")
 
-        sources = (self.parts.key, *HARDWARE, str(size.memory), str(size.cpus))
+        sources = (self.parts.key, *HARDWARE, str(internals(size)), str(size))
         entry = Entry("booted", sources, ("booted.sav", "root.vdi"), make)
         title = f"booted machine ({size.memory} MB, {size.cpus} CPU)"
         started: Callable[[], None] = lambda: self.progress.start(title)  # noqa: E731

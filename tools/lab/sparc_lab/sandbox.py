@@ -30,6 +30,7 @@ for pair; do
   mkdir -p "$home/upper/$name/top" "$home/upper/$name/work" "$root"
   mount -t overlay lab "$root" \
     -o "lowerdir=$lower,upperdir=$home/upper/$name/top,workdir=$home/upper/$name/work"
+  cp -L /etc/resolv.conf "$root/etc/" 2>/dev/null || true
   mount -t proc proc "$root/proc"
   mount --rbind /sys "$root/sys"
   mount --rbind /dev "$root/dev"

@@ -13,13 +13,17 @@ __all__ = ["chroot_argv", "copy_tree", "install", "tools_tree", "tree_base", "vi
 
 _MIRROR = "http://deb.debian.org/debian"
 
+# With what Python packages are installed with there: VirtualBox's SDK speaks to that Python only.
 VIRTUALBOX_PACKAGES = (
+    "gcc",
+    "libc6-dev",
+    "python3-dev",
+    "python3-venv",
     "virtualbox",
     "virtualbox-qt",
     "xvfb",
     "xdotool",
     "imagemagick",
-    "python3",
 )
 TOOLS_PACKAGES = (
     "bc",

@@ -14,11 +14,17 @@ from . import window
 from .agent import EXCHANGE_BYTES
 from .errors import CommandError, LabError, NoSuchCheckpoint, StartError, UsageError
 from .keyboard import Stroke
-from .machine import Machine
+from .machine import Machine, Settings
 from .processes import wait_for
 from .sandbox import Sandbox
 
-__all__ = ["CHECKPOINT_WAYS", "HARDWARE", "VirtualBoxMachine", "virtualbox_variables"]
+__all__ = [
+    "CHECKPOINT_WAYS",
+    "HARDWARE",
+    "VirtualBoxMachine",
+    "internals",
+    "virtualbox_variables",
+]
 
 CHECKPOINT_WAYS = ("gui", "vboxmanage", "api", "live", "savestate")
 
@@ -63,7 +69,8 @@ class VirtualBoxMachine(Machine):
         for option, port, irq, line in _UARTS:
             mode = [option.replace("uart", "uartmode"), "server", str(self.folder / f"{line}.vm")]
             self.manage("modifyvm", self.name, option, port, irq, *mode)
-        self.manage("setextradata", self.name, "VBoxInternal/HM/FallbackToIEM", "1")
+        for key, value in internals(self.settings).items():
+            self.manage("setextradata", self.name, f"VBoxInternal/{key}", value)
         controller = ["--add", "ide", "--controller", "PIIX4", "--hostiocache", "on"]
         self.manage("storagectl", self.name, "--name", _CONTROLLER, *controller)
         self._attach("0", "0", "hdd", root)
@@ -74,19 +81,17 @@ class VirtualBoxMachine(Machine):
             shutil.copy(saved, state)
             self.manage("adoptstate", self.name, str(state))
 
-    def start(self, timeout: float) -> None:
-        """See `Machine.start`."""
+    def start(self, timeout: float, *, paused: bool = False) -> None:
+        """See `Machine.start`. If ``paused``, return when it is loaded and before it runs."""
         self.start_relay()
-        display = self._display()
-        process = self.spawn(
-            "vm",
-            _TREE,
-            [f"{_INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless"],
-            DISPLAY=display,
-            **virtualbox_variables(self.sandbox),
-        )
+        variables = {"DISPLAY": self._display(), **virtualbox_variables(self.sandbox)}
+        argv = [f"{_INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless"]
+        process = self.spawn("vm", _TREE, argv + ["--start-paused"] * paused, **variables)
         try:
-            self.await_agent(process, timeout)
+            if not paused:
+                self.await_agent(process, timeout)
+            elif not wait_for(lambda: self.state() == "paused", timeout=timeout, step=0.3):
+                raise StartError(f"{self.name} did not start", self.evidence())
         except StartError:
             # VirtualBox shows failures in a dialog and waits for somebody to read it.
             process.end(grace=2)
@@ -168,12 +173,12 @@ class VirtualBoxMachine(Machine):
                 raise LabError(f"VirtualBox's window took no snapshot {name!r}")
         return self.saved_state(name)
 
-    def restore(self, name: str, timeout: float = 300) -> None:
-        """Go back to a checkpoint and run from there."""
+    def restore(self, name: str, timeout: float = 300, *, paused: bool = False) -> None:
+        """Go back to a checkpoint and run from there, or if ``paused`` hold still there."""
         self.saved_state(name)
         self.power_off()
         self.manage("snapshot", self.name, "restore", name)
-        self.start(timeout)
+        self.start(timeout, paused=paused)
 
     def checkpoints(self) -> dict[str, Path]:
         """The saved state of each checkpoint by the checkpoint's name, oldest first."""
@@ -277,6 +282,16 @@ class VirtualBoxMachine(Machine):
             self.sandbox.run(_TREE, argv, env=virtualbox_variables(self.sandbox), timeout=300)
         finally:
             order.unlink()
+
+
+def internals(settings: Settings) -> dict[str, str]:
+    """VirtualBox's own tuning of a machine of this size, as extra data."""
+    tuning = {"HM/FallbackToIEM": "1"}
+    if settings.cpus > 1:
+        # Interpreters that wait for each other do little between two timer ticks; with the guest's
+        # clock slowed down, ticks and time-outs come at the pace of its instructions.
+        tuning["TM/WarpDrivePercentage"] = "25"
+    return tuning
 
 
 def manage(sandbox: Sandbox, *arguments: str, timeout: float = 300) -> str:

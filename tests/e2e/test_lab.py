@@ -1,0 +1,167 @@
+"""The lab's own promises, kept by a real VirtualBox and a real guest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sparc_lab import CHECKPOINT_WAYS, Lab, LabError, Settings, VirtualBoxMachine
+from sparc_lab.processes import Process, wait_for
+
+from sparc.sav.state import SavedState
+
+
+def test_run_returns_both_outputs_and_the_status(machine: VirtualBoxMachine) -> None:
+    result = machine.run(["sh", "-c", "printf 'a\\0b\\n'; printf 'x y' >&2; exit 7"])
+    assert (result.status, result.stdout, result.stderr) == (7, b"a\0b\n", b"x y")
+
+
+def test_run_keeps_arguments_apart(machine: VirtualBoxMachine) -> None:
+    words = ["two words", "quote'", 'double"', "$HOME", "new\nline", "\\", "", "ü"]
+    result = machine.run(["printf", "%s|", *words])
+    assert result.stdout.decode() == "".join(f"{word}|" for word in words)
+
+
+def test_run_brings_a_large_output_whole(machine: VirtualBoxMachine) -> None:
+    result = machine.run(["seq", "30000"])
+    assert result.text.splitlines() == [str(number) for number in range(1, 30001)]
+
+
+def test_run_ends_what_takes_too_long(machine: VirtualBoxMachine) -> None:
+    assert machine.run(["sleep", "600"], timeout=2).status == 124
+    assert machine.run(["echo", "on"]).text == "on"
+
+
+@pytest.mark.parametrize("folder", ["/root", "/tmp"])
+def test_files_go_in_and_come_out_unchanged(
+    machine: VirtualBoxMachine, tmp_path: Path, folder: str
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom((3 << 20) + 17))
+    source.chmod(0o750)
+    machine.put(source, f"{folder}/file")
+    assert machine.run(["stat", "-c", "%s %a", f"{folder}/file"]).text == f"{(3 << 20) + 17} 750"
+    machine.get(f"{folder}/file", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    machine.run(["rm", f"{folder}/file"])
+
+
+def test_an_empty_file_is_a_file(machine: VirtualBoxMachine, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    machine.put(tmp_path / "empty", "/root/empty")
+    machine.get("/root/empty", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b""
+
+
+def test_a_missing_file_is_an_error(machine: VirtualBoxMachine, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="No such file"):
+        machine.get("/root/missing", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("terminal", ["tty1", "tty2", "ttyS0"])
+def test_what_is_typed_reaches_the_terminal(machine: VirtualBoxMachine, terminal: str) -> None:
+    text = "The quick BROWN fox {jumps} over ~13 [lazy] dogs & <cats>; 5*(3-1) = 10 @ #! ^%"
+    machine.type(terminal, f"tty > /root/typed; cat >> /root/typed << 'END'\n{text}\nEND\n")
+    wait_for(lambda: text in machine.run(["cat", "/root/typed"]).text, timeout=60, step=1)
+    assert machine.run(["cat", "/root/typed"]).text == f"/dev/{terminal}\n{text}"
+    machine.run(["rm", "/root/typed"])
+
+
+def test_the_screenshot_shows_what_was_typed(machine: VirtualBoxMachine, tmp_path: Path) -> None:
+    machine.type("tty1", "clear\n")
+    machine.run(["sleep", "2"])
+    machine.screenshot(tmp_path / "before.png")
+    machine.type("tty1", "something")
+    machine.run(["sleep", "2"])
+    machine.screenshot(tmp_path / "after.png")
+    machine.type("tty1", "\b" * 9)
+    before, after = ((tmp_path / f"{name}.png").read_bytes() for name in ("before", "after"))
+    assert before.startswith(b"\x89PNG") and after.startswith(b"\x89PNG")
+    assert before != after
+
+
+@pytest.mark.parametrize("way", CHECKPOINT_WAYS)
+def test_a_checkpoint_can_be_gone_back_to(machine: VirtualBoxMachine, way: str) -> None:
+    machine.shell("echo before > /root/mark")
+    path = machine.checkpoint(f"by-{way}", way)
+    assert machine.state() == ("saved" if way == "savestate" else "running")
+    with SavedState(path) as saved:
+        assert saved.memory.size == 128 << 20
+        assert saved.header.live == (way == "live")
+    if way != "savestate":
+        assert machine.shell("echo after > /root/mark; cat /root/mark").text == "after"
+    machine.restore(f"by-{way}")
+    assert machine.run(["cat", "/root/mark"]).text == "before"
+    assert machine.saved_state(f"by-{way}") == path
+
+
+def test_two_machines_run_side_by_side(lab: Lab, machine: VirtualBoxMachine) -> None:
+    other = lab.up(Settings("other", "virtualbox"))
+    try:
+        machine.shell("echo first > /root/who")
+        other.shell("echo second > /root/who")
+        assert machine.run(["cat", "/root/who"]).text == "first"
+        assert other.run(["cat", "/root/who"]).text == "second"
+        with pytest.raises(LabError, match="up already"):
+            lab.up(Settings("other", "virtualbox"))
+    finally:
+        lab.down("other")
+    assert lab.names() == ["victim"]
+    assert machine.run(["echo", "still here"]).text == "still here"
+
+
+_ABANDON = """
+import os, sys
+from sparc_lab import Lab, Settings
+lab = Lab(owned=True)
+machine = lab.up(Settings("left", "virtualbox"))
+holder = lab.sandbox.holder()
+print(lab.home, holder.pid, holder.started, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_run_leaves_is_ended() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ABANDON], capture_output=True, text=True, check=False
+    )
+    home, pid, started = done.stdout.split()
+    holder = Process(int(pid), int(started))
+    assert wait_for(lambda: not holder.alive(), timeout=20), "the machine outlived its owner"
+    assert Path(home).exists()
+    with Lab(owned=True):
+        assert not Path(home).exists()
+    assert home not in Path("/proc/mounts").read_text()
+
+
+def test_the_command_line_does_it_all(tmp_path: Path) -> None:
+    environment = {**os.environ, "SPARC_LAB_HOME": str(tmp_path)}
+    program = Path(sys.executable).with_name("sparc-lab")
+
+    def sparc_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(program), *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    try:
+        up = json.loads(sparc_lab("up", "--name", "cli", "--json").stdout)
+        assert (up["state"], up["hypervisor"]) == ("running", "virtualbox")
+        ran = sparc_lab("run", "--name", "cli", "--", "sh", "-c", "echo out; exit 3")
+        assert (ran.stdout, ran.returncode) == ("out\n", 3)
+        taken = json.loads(sparc_lab("checkpoint", "one", "--name", "cli", "--json").stdout)
+        assert sparc_lab("sav", "one", "--name", "cli").stdout.strip() == taken["sav"]
+        (status,) = json.loads(sparc_lab("status", "--json").stdout)
+        assert status["checkpoints"] == {"one": taken["sav"]}
+        missing = sparc_lab("restore", "two", "--name", "cli")
+        assert missing.returncode == 1 and "no checkpoint 'two'" in missing.stderr
+        assert sparc_lab("run", "--name", "nobody", "--", "true").returncode == 125
+        listed = sparc_lab("host", "--", "/usr/lib/virtualbox/VBoxManage", "list", "vms").stdout
+        assert '"cli"' in listed
+    finally:
+        assert sparc_lab("down", "--name", "cli").returncode == 0
+    assert json.loads(sparc_lab("status", "--json").stdout) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "user.lock"]

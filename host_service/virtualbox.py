@@ -59,7 +59,11 @@ def _release(managers: list[Any]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "msg", None) or error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        str(getattr(error, "msg", None) or error).splitlines()[0]
+        if str(error)
+        else type(error).__name__
+    )
 
 
 def saved_state(vm: str, snapshot: str | None = None) -> Path:

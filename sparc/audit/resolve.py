@@ -11,7 +11,7 @@ import numpy as np
 
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.index import RUN_STRIDE, Place, Space
-from sparc.sav.ssm import record_size
+from sparc.sav.record import record_size
 from sparc.sav.state import SavedState
 
 __all__ = ["Resolver", "Spot"]

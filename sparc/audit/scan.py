@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 import lzf
 import numpy as np
 
-from sparc.audit.decoders import Budget, Scanner, decoder
+from sparc.audit.collect import MAX_FINDINGS, Collector
+from sparc.audit.decoders import Budget, Scanner
 from sparc.audit.matcher import Matcher
 from sparc.audit.patterns import Pattern
 from sparc.audit.raw import RawSearch
-from sparc.audit.report import Finding, Report
+from sparc.audit.report import Report
 from sparc.audit.resolve import Resolver, Spot
-from sparc.audit.split import Ends, find_splits
+from sparc.audit.split import Ends
 from sparc.errors import Damaged, LimitExceeded
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.index import RUN_STRIDE
-from sparc.sav.pgm import Memory
-from sparc.sav.ssm import Unit, record_size
+from sparc.sav.memory import Memory
+from sparc.sav.record import record_size
+from sparc.sav.ssm import Unit
 from sparc.sav.state import SavedState
 from sparc.sav.stream import Stream
 from sparc.sav.walk import Walk
@@ -27,18 +29,17 @@ from sparc.sav.walk import Walk
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["search"]
+__all__ = ["AuditWalk", "search"]
 
 PAGE = c_pgm.PAGE
 # So many decompressed pages are searched at once: 2 MiB.
 _BATCH = 512
 _PIECE = 1 << 20
-_MAX_FINDINGS = 10_000
 
 Progress = Callable[[int, int], None]
 
 
-class _AuditWalk(Walk):
+class AuditWalk(Walk):
     """Searches unit contents and compressed pages on the way, and collects the ends of pages."""
 
     def __init__(
@@ -88,7 +89,7 @@ class _AuditWalk(Walk):
         assert unit is not None
         where = int(layers[0].rpartition("@")[2], 16) if layers else offset
         spot = Spot("unit", unit.name, where, unit.data_offset)
-        if len(self.hits) < _MAX_FINDINGS * 10:
+        if len(self.hits) < MAX_FINDINGS * 10:
             self.hits.append((spot, pattern, layers, offset if layers else 0))
 
     # -- pages
@@ -190,7 +191,7 @@ def search(
 ) -> None:
     """Fill in `report`: walk the file, and put together what the walk and `raw` found."""
     budget = Budget()
-    walk = _AuditWalk(stream, matcher, budget, progress)
+    walk = AuditWalk(stream, matcher, budget, progress)
     walk.run()
     walk.finish()
     raw.help()
@@ -199,124 +200,9 @@ def search(
     if raw.too_many:
         report.problems.append(LimitExceeded("compressed streams", 0, len(raw.candidates)))
     with SavedState.of(walk) as state:
-        _Collector(report, wanted, walk, raw, state).collect()
+        Collector(report, wanted, walk, raw, state).collect()
     for pattern in matcher.saturated | raw.saturated:
         report.more += [number for number, _ in wanted[pattern].owners]
     report.more = sorted(set(report.more))
     if budget.exceeded:
         report.problems.append(LimitExceeded(budget.exceeded, 0, 0))
-
-
-class _Collector:
-    """Turns what the two searches found into findings."""
-
-    def __init__(
-        self,
-        report: Report,
-        wanted: list[Pattern],
-        walk: _AuditWalk,
-        raw: RawSearch,
-        state: SavedState,
-    ) -> None:
-        self.report = report
-        self.wanted = wanted
-        self.walk = walk
-        self.raw = raw
-        self.state = state
-        self.resolver = Resolver(state)
-        self._seen: set[Finding] = set()
-
-    def collect(self) -> None:
-        for spot, pattern, layers, inner in self.walk.hits:
-            self._add(spot, pattern, layers, inner)
-        lengths = [len(self.wanted[p].value) for _, p in self.raw.hits]
-        spots = self.resolver.resolve([at for at, _ in self.raw.hits], lengths)
-        for found, (_, pattern) in zip(spots, self.raw.hits, strict=True):
-            if found is not None:
-                self._add(found, pattern)
-        self._splits()
-        self._compressed()
-        self.report.findings = sorted(self._seen, key=_order)
-
-    def _add(
-        self,
-        spot: Spot,
-        pattern: int,
-        layers: tuple[str, ...] = (),
-        inner: int = 0,
-        second: Spot | None = None,
-        cut: int = 0,
-    ) -> None:
-        superseded = self.resolver.superseded(spot) or (
-            second is not None and self.resolver.superseded(second)
-        )
-        for number, encoding in self.wanted[pattern].owners:
-            if len(self._seen) >= _MAX_FINDINGS:
-                self.report.more.append(number)
-                continue
-            self._seen.add(
-                Finding(
-                    number,
-                    encoding,
-                    spot.place,
-                    spot.name,
-                    spot.address,
-                    spot.file_offset,
-                    None if second is None else second.address,
-                    cut,
-                    layers,
-                    inner,
-                    superseded,
-                )
-            )
-
-    def _splits(self) -> None:
-        _, _, keys, offsets = self.walk.ends.joined()
-
-        def content(row: int) -> bytes:
-            return self.resolver.page(int(offsets[row]))
-
-        for split in find_splits(self.wanted, self.walk.ends, content, _MAX_FINDINGS):
-            inside = PAGE - split.cut
-            tail = Resolver.spot(int(keys[split.tail]), inside, int(offsets[split.tail]))
-            head = Resolver.spot(int(keys[split.head]), 0, int(offsets[split.head]))
-            self._add(tail, split.pattern, second=head, cut=split.cut)
-
-    def _compressed(self) -> None:
-        """Look into every compressed stream that starts in a page."""
-        todo = list(self.walk.candidates)
-        found = self.raw.candidates
-        spots = self.resolver.resolve([at for at, _, _ in found], [2] * len(found))
-        for spot, (_, kind, sure) in zip(spots, found, strict=True):
-            # One that could not be told because its page ended is worth a look, no other.
-            if spot is not None and (sure or spot.inside > PAGE - 80):
-                todo.append((spot, kind))
-        for spot, kind in todo:
-            if self.walk.budget.exceeded:
-                return
-            if spot.place != "file":
-                self._look_into(spot, kind)
-
-    def _look_into(self, spot: Spot, kind: int) -> None:
-        def hit(offset: int, pattern: int, layers: tuple[str, ...]) -> None:
-            self._add(spot, pattern, layers, offset)
-
-        stream = decoder(kind, spot.address, self.walk.matcher, hit, self.walk.budget, ())
-        try:
-            for data in self.resolver.from_spot(spot):
-                if not stream.feed(data):
-                    return
-            stream.close()
-        except Damaged as error:
-            self.report.problems.append(error)
-
-
-def _order(finding: Finding) -> tuple[Any, ...]:
-    return (
-        finding.secret,
-        finding.place,
-        finding.name,
-        finding.address,
-        finding.encoding,
-        finding.inner,
-    )

@@ -11,8 +11,9 @@ import numpy as np
 from sparc.errors import Damaged, NotReadable, PageNotStored, SavError, UnitNotFound
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.index import RAM, RUN_STRIDE, Place, Space
-from sparc.sav.pgm import Memory
-from sparc.sav.ssm import Header, Unit, decode_record, record_size
+from sparc.sav.memory import Memory
+from sparc.sav.record import decode_record, record_size
+from sparc.sav.ssm import Header, Unit
 from sparc.sav.walk import Walk
 
 __all__ = ["SavedState"]

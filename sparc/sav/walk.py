@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Self
 
 from sparc.errors import Damaged, SavError
-from sparc.sav.pgm import Memory, PageReader
+from sparc.sav.memory import Memory
+from sparc.sav.pgm import PageReader
+from sparc.sav.record import read_record
 from sparc.sav.ssm import (
     Directory,
     Header,
     Unit,
     read_directory,
     read_header,
-    read_record,
     read_unit,
 )
 from sparc.sav.stream import Stream

@@ -12,7 +12,7 @@ import pytest
 from samples import DATA
 
 from sparc.errors import Damaged, PageNotStored, UnitNotFound
-from sparc.sav import c_pgm, c_ssm, ssm
+from sparc.sav import c_pgm, c_ssm, record
 from sparc.sav.index import Space
 from sparc.sav.state import SavedState
 from sparc.sav.stream import Stream
@@ -136,15 +136,15 @@ def test_a_failed_walk_is_freed_at_once(tmp_path: Path) -> None:
 
 
 def test_record_lengths_short_long_and_malformed() -> None:
-    assert ssm.record_size(b"\x05", 0) == (5, 1)
-    assert ssm.record_size(b"\xc2\x80", 0) == (0x80, 2)
-    assert ssm.record_size(b"\xe1\x80\x80", 0) == (4096, 3)
-    assert ssm.record_size(b"\xe0\x80\x85", 0) == (5, 3)  # over-long
-    assert ssm.record_size(b"\xf0\x90\x80\x80", 0) == (0x10000, 4)
-    assert ssm.record_size(b"\xf8\x88\x80\x80\x80", 0) == (0x200000, 5)
-    assert ssm.record_size(b"\xfd\xbf\xbf\xbf\xbf\xbf", 0) == (0x7FFFFFFF, 6)
+    assert record.record_size(b"\x05", 0) == (5, 1)
+    assert record.record_size(b"\xc2\x80", 0) == (0x80, 2)
+    assert record.record_size(b"\xe1\x80\x80", 0) == (4096, 3)
+    assert record.record_size(b"\xe0\x80\x85", 0) == (5, 3)  # over-long
+    assert record.record_size(b"\xf0\x90\x80\x80", 0) == (0x10000, 4)
+    assert record.record_size(b"\xf8\x88\x80\x80\x80", 0) == (0x200000, 5)
+    assert record.record_size(b"\xfd\xbf\xbf\xbf\xbf\xbf", 0) == (0x7FFFFFFF, 6)
     for bad in (b"\x80", b"\xbf", b"\xfe", b"\xff", b"\xc2\x00", b"\xe1\x80\xc0"):
-        assert ssm.record_size(bad, 0) == (0, 0)
+        assert record.record_size(bad, 0) == (0, 0)
 
 
 def test_the_window_slides_over_a_file_of_any_size(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ import lzf
 from savwriter import PAGE, SavWriter
 
 from sparc.sav import c_ssm
-from sparc.sav.ssm import record_size
+from sparc.sav.record import record_size
 from sparc.sav.state import SavedState
 
 __all__ = ["decompression", "synthesise"]

@@ -120,8 +120,8 @@ class Collector:
         stream = decoder(kind, spot.address, self.walk.matcher, hit, self.walk.budget, ())
         try:
             for data in self.resolver.from_spot(spot):
-                if not stream.feed(data):
-                    return
+                if not self.walk.budget.spend(len(data)) or not stream.feed(data):
+                    break
             stream.close()
         except Damaged as error:
             self.report.problems.append(error)

@@ -18,22 +18,22 @@ _MAX_LEAD = 8192
 class Budget:
     """What looking into compressed data may cost for one file; `exceeded`: what was not enough.
 
-    `output` bytes in all may come out (bombs), `depth` streams may lie in each other, and `live`
-    ones may be open in one stream of bytes at the same time.
+    `size` bytes in all may go in and come out (bombs, and streams that start everywhere), `depth`
+    streams may lie in each other, and `live` ones may be open in one stream of bytes at a time.
     """
 
-    def __init__(self, output: int = 2 << 30, depth: int = 5, live: int = 32) -> None:
-        self.output = output
+    def __init__(self, size: int = 4 << 30, depth: int = 5, live: int = 32) -> None:
+        self.size = size
         self.depth = depth
         self.live = live
         self.exceeded = ""
 
     def spend(self, size: int) -> bool:
-        """Account for `size` bytes of output; False when there is no more."""
-        self.output -= size
-        if self.output < 0:
-            self.exceeded = "decompressed data in bytes"
-        return self.output >= 0
+        """Account for `size` bytes; False when there is no more to spend."""
+        self.size -= size
+        if self.size < 0:
+            self.exceeded = "compressed data in bytes"
+        return self.size >= 0
 
 
 Report = Callable[[int, int, tuple[str, ...]], None]
@@ -60,6 +60,8 @@ class Scanner:
 
     def feed(self, data: bytes) -> None:
         """Take the next piece; its last bytes wait for the one after it."""
+        if self._live and not self.budget.spend(len(data) * len(self._live)):
+            self._live = []
         self._live = [d for d in self._live if d.feed(data)]
         self._search(self._tail + data, self._keep)
 
@@ -89,6 +91,8 @@ class Scanner:
             return
         if len(self.layers) >= self.budget.depth:
             self.budget.exceeded = "depth of compressed data"
+            return
+        if not self.budget.spend(len(data)):
             return
         stream = decoder(kind, at, self.matcher, self.report, self.budget, self.layers)
         if stream.feed(data):

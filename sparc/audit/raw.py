@@ -22,11 +22,11 @@ from array import array
 from sparc.audit.matcher import PROBE, Matcher
 from sparc.errors import NotReadable
 
-__all__ = ["RawSearch"]
+__all__ = ["MAX_CANDIDATES", "RawSearch"]
 
 _WINDOW = 8 << 20
 # Random data holds some 60 marks in a megabyte, and nearly all fail the first test.
-_MAX_CANDIDATES = 1 << 20
+MAX_CANDIDATES = 1 << 20
 _DONE, _UNREADABLE, _TOO_MANY = 1, 2, 3
 
 
@@ -143,8 +143,8 @@ class _Search:
             self.hits.extend((start + at, pattern))
         for at, kind, sure in marks:
             self.candidates.extend((start + at, kind << 1 | sure))
-        if len(self.candidates) > 2 * _MAX_CANDIDATES:
-            del self.candidates[2 * _MAX_CANDIDATES :]
+        if len(self.candidates) > 2 * MAX_CANDIDATES:
+            del self.candidates[2 * MAX_CANDIDATES :]
             self.state = _TOO_MANY
 
     def result(self) -> array[int]:

@@ -67,6 +67,13 @@ def main(args: list[str] | None = None) -> Any:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError:
         _fail("not enough memory")
+    except Exception as error:
+        # A message might quote what was read, and that may be a secret: the type says enough.
+        if os.environ.get("SPARC_DEBUG"):
+            raise
+        _fail(
+            f"internal error ({type(error).__name__}); SPARC_DEBUG=1 shows where, please report it"
+        )
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -272,3 +272,15 @@ def test_every_page_of_a_real_file_is_searched(search: Search) -> None:
         (2, "unit", "SSM"),
     }
     assert not found(report.findings, 3)
+
+
+def test_streams_that_start_everywhere_cost_no_more_than_the_bound(
+    make: Make, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget.__init__, "__defaults__", (64 * PAGE, 5, 32))
+    # Stored blocks that hold the start of another stream, which goes on over all of RAM too.
+    content = b"\x00\x02\x00\xfd\xff\x78\x01" * (64 * PAGE // 7 + 1)
+    pages = {i: content[i * PAGE :][:PAGE] for i in range(64)}
+    report = search(make(pages), [SECRET])
+    assert report.status == INCOMPLETE
+    assert isinstance(report.problems[-1], LimitExceeded)

@@ -21,5 +21,6 @@ def test_the_fuzzer_can_fail() -> None:
     assert check(1, "", "sparc: x\n", False)
     assert check(0, "", "", True)
     assert check(2, "", "Traceback (most recent call last)\n...\n", False)
+    assert check(2, "", "sparc: internal error (KeyError)\n", False)
     assert check(98, "", "", False)
     assert not check(2, "", "sparc: one clear line\n", True)

@@ -149,6 +149,8 @@ def check(status: int, out: str, err: str, unfixed: bool) -> list[str]:
         wrong.append(f"not one clear line: {err[:2000]!r}")
     if status != 2 and err:
         wrong.append(f"exit status {status}, but a message: {err[:200]!r}")
+    if "internal error" in err:
+        wrong.append("an exception that nobody had thought of")
     if unfixed and status != 2:
         wrong.append("changed behind the checksums' back, and not noticed")
     if SECRET.decode() in out + err:

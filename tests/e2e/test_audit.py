@@ -32,6 +32,17 @@ def _audit(path: Path, secrets: list[str]) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
+def _stands(finding: dict[str, Any], place: dict[str, Any]) -> bool:
+    """Whether the auditor's finding is the planted secret."""
+    if finding["place"] != "ram":
+        return False
+    if finding["address"] == place["first"]:
+        return True
+    # Any page may end with its first few bytes by chance; the page it goes on in is the one.
+    crosses = finding.get("crosses", {"cut": _PAGE})
+    return crosses["cut"] < 4 and crosses["address"] == place["last"] // _PAGE * _PAGE
+
+
 @pytest.fixture(scope="module")
 def planted(machine: VirtualBoxMachine) -> tuple[str, list[dict[str, Any]]]:
     """A guest program holds 200 secrets made from a seed; the seed, and where they stand."""
@@ -51,18 +62,13 @@ def test_every_planted_secret_is_found_where_it_stands(
     path = machine.checkpoint(f"planted-{way}", way)
     status, report = _audit(path, [secret(seed, number) for number in range(_COUNT)])
     assert status == 1
-    found = {
-        (one["secret"] - 1, one["encoding"].split()[0], one["address"])
-        for one in report["findings"]
-        if one["place"] in ("ram", "split")
-    }
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for one in report["findings"]:
+        found.setdefault((one["secret"] - 1, one["encoding"]), []).append(one)
     missing = [
         (number, place)
         for number, place in enumerate(places)
-        if not any(
-            number == which and encoding.startswith(place["encoding"]) and address == place["first"]
-            for which, encoding, address in found
-        )
+        if not any(_stands(one, place) for one in found.get((number, place["encoding"]), []))
     ]
     assert missing == []
     # The test means something only if both kinds of crossing were there.

@@ -22,7 +22,7 @@ class Budget:
     streams may lie in each other, and `live` ones may be open in one stream of bytes at a time.
     """
 
-    def __init__(self, size: int = 4 << 30, depth: int = 5, live: int = 32) -> None:
+    def __init__(self, size: int = 1 << 30, depth: int = 5, live: int = 32) -> None:
         self.size = size
         self.depth = depth
         self.live = live

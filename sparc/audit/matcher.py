@@ -38,27 +38,37 @@ class Matcher:
     """Finds patterns in buffers, one thread at a time.
 
     A pattern found more than MAX_HITS times is given up on (`saturated`, by pattern number): a
-    buffer full of it would take hours to list.
+    buffer full of it would take hours to list. So are the marks of compressed data, after
+    MAX_MARKS of them or MAX_CANDIDATES that look like streams (`gave_up`). In random data, a
+    megabyte holds some 30 marks and one candidate.
     """
 
     MAX_HITS = 10_000
+    MAX_MARKS = 1 << 22
+    MAX_CANDIDATES = 1 << 17
 
     def __init__(self, patterns: list[Pattern]) -> None:
         self.patterns = patterns
         self.longest = max(len(p.value) for p in patterns)
         self.saturated: set[int] = set()
+        self.gave_up = False
+        self._marks = self._candidates = 0
         self._hits: Counter[int] = Counter()
         self._lengths = [len(p.value) for p in patterns] + [size for _, size, _ in _SIGNATURES]
         self._compile()
 
     def _compile(self) -> None:
         literals = [b"".join(b"\\x%02x" % byte for byte in p.value) for p in self.patterns]
+        marks = [] if self.gave_up else [e for _, _, e in _SIGNATURES]
         chosen = [
             (number, expression)
-            for number, expression in enumerate(literals + [e for _, _, e in _SIGNATURES])
+            for number, expression in enumerate(literals + marks)
             if number not in self.saturated
         ]
+        self._idle = not chosen
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        if self._idle:
+            return
         self._database.compile(
             expressions=[expression for _, expression in chosen],
             ids=[number for number, _ in chosen],
@@ -94,10 +104,19 @@ class Matcher:
                 result.append((start, number))
                 self._hits[number] += 1
                 continue
+            self._marks += 1
+            if self.gave_up or self._marks > self.MAX_MARKS:
+                self.gave_up = True
+                continue
             kind = _SIGNATURES[number - count][0]
             sure = kind == PNG or _plausible(kind, view[start : start + PROBE])
             if sure or _RECORD.search(view[start : start + PROBE]):
                 candidates.append((start, kind, sure))
+        self._candidates += len(candidates)
+        if self._candidates > self.MAX_CANDIDATES:
+            self.gave_up = True
+        if self.gave_up and len(hits) > len(result):
+            self._compile()
         return result, candidates
 
     def _scan(self, view: memoryview, found: list[tuple[int, int]]) -> bool:
@@ -116,6 +135,8 @@ class Matcher:
                     return True
             return None
 
+        if self._idle:
+            return True
         try:
             # The stubs know bytes only; any buffer will do.
             self._database.scan(cast(bytes, view), match_event_handler=matched)

@@ -22,11 +22,9 @@ from array import array
 from sparc.audit.matcher import PROBE, Matcher
 from sparc.errors import NotReadable
 
-__all__ = ["MAX_CANDIDATES", "RawSearch"]
+__all__ = ["RawSearch"]
 
 _WINDOW = 8 << 20
-# Random data holds some 60 marks in a megabyte, and nearly all fail the first test.
-MAX_CANDIDATES = 1 << 20
 _DONE, _UNREADABLE, _TOO_MANY = 1, 2, 3
 
 
@@ -75,7 +73,7 @@ class RawSearch:
         if state == _UNREADABLE:
             raise NotReadable(self._path, os.strerror(hits))
         own = self._search
-        self.too_many = state == _TOO_MANY or own.state == _TOO_MANY
+        self.too_many = state == _TOO_MANY or own.matcher.gave_up
         end = 3 + 2 * hits
         for flat in (data[3:end], own.hits):
             self.hits += zip(flat[::2], flat[1::2], strict=True)
@@ -102,7 +100,6 @@ class _Search:
         self.size = size
         self.matcher = matcher
         self.hits, self.candidates = array("q"), array("q")
-        self.state = _DONE
         # A pattern or the start of a stream is found by where it starts, so windows overlap.
         self._overlap = max(matcher.longest, PROBE)
         # The first and the last window that nobody has taken. Each is written by one process
@@ -143,13 +140,11 @@ class _Search:
             self.hits.extend((start + at, pattern))
         for at, kind, sure in marks:
             self.candidates.extend((start + at, kind << 1 | sure))
-        if len(self.candidates) > 2 * MAX_CANDIDATES:
-            del self.candidates[2 * MAX_CANDIDATES :]
-            self.state = _TOO_MANY
 
     def result(self) -> array[int]:
         """State, numbers of hits and candidates, these, and the saturated patterns."""
-        head = [self.state, len(self.hits) // 2, len(self.candidates) // 2]
+        state = _TOO_MANY if self.matcher.gave_up else _DONE
+        head = [state, len(self.hits) // 2, len(self.candidates) // 2]
         return (
             array("q", head)
             + self.hits

@@ -12,7 +12,7 @@ from sparc.audit.collect import MAX_FINDINGS, Collector
 from sparc.audit.decoders import Budget, Scanner
 from sparc.audit.matcher import Matcher
 from sparc.audit.patterns import Pattern
-from sparc.audit.raw import MAX_CANDIDATES, RawSearch
+from sparc.audit.raw import RawSearch
 from sparc.audit.report import Report
 from sparc.audit.resolve import Resolver, Spot
 from sparc.audit.split import Ends
@@ -166,9 +166,6 @@ class AuditWalk(Walk):
             if inside + len(self.matcher.patterns[pattern].value) <= PAGE:
                 spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
                 self.hits.append((spot, pattern, (), 0))
-        if len(self.candidates) + len(candidates) > MAX_CANDIDATES:
-            self.budget.exceeded = "compressed streams"
-            return
         for start, kind, _ in candidates:
             row, inside = divmod(start, PAGE)
             self.candidates.append((Resolver.spot(int(keys[row]), inside, int(offsets[row])), kind))
@@ -200,8 +197,8 @@ def search(
     raw.help()
     raw.wait()
     report.problems += walk.problems
-    if raw.too_many:
-        report.problems.append(LimitExceeded("compressed streams", 0, len(raw.candidates)))
+    if raw.too_many or matcher.gave_up:
+        report.problems.append(LimitExceeded("compressed streams", 0, 0))
     with SavedState.of(walk) as state:
         Collector(report, wanted, walk, raw, state).collect()
     for pattern in matcher.saturated | raw.saturated:

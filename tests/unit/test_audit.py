@@ -284,3 +284,14 @@ def test_streams_that_start_everywhere_cost_no_more_than_the_bound(
     report = search(make(pages), [SECRET])
     assert report.status == INCOMPLETE
     assert isinstance(report.problems[-1], LimitExceeded)
+
+
+def test_too_many_marks_end_the_looking_in_but_not_the_search(
+    make: Make, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matcher_module.Matcher, "MAX_MARKS", 10)
+    rng = random.Random(11)
+    marks = b"".join(b"\x1f\x8b\x08" + rng.randbytes(20) for _ in range(100))
+    report = search(make({3: (marks + bytes(500) + SECRET + rng.randbytes(PAGE))[:PAGE]}), [SECRET])
+    assert report.status == INCOMPLETE
+    assert [f.address for f in report.findings] == [3 * PAGE + len(marks) + 500]

@@ -34,6 +34,18 @@ _RECORD = re.compile(
 )
 
 
+def database(expressions: tuple[tuple[int, bytes], ...]) -> hyperscan.Database:
+    """Compile (number, expression) pairs."""
+    made = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    made.compile(
+        expressions=[expression for _, expression in expressions],
+        ids=[number for number, _ in expressions],
+        elements=len(expressions),
+        flags=[hyperscan.HS_FLAG_DOTALL] * len(expressions),
+    )
+    return made
+
+
 class Matcher:
     """Finds patterns in buffers, one thread at a time.
 
@@ -65,16 +77,7 @@ class Matcher:
             for number, expression in enumerate(literals + marks)
             if number not in self.saturated
         ]
-        self._idle = not chosen
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        if self._idle:
-            return
-        self._database.compile(
-            expressions=[expression for _, expression in chosen],
-            ids=[number for number, _ in chosen],
-            elements=len(chosen),
-            flags=[hyperscan.HS_FLAG_DOTALL] * len(chosen),
-        )
+        self._database = database(tuple(chosen)) if chosen else None
 
     def scan(
         self, data: bytes | bytearray | memoryview, stop: int | None = None
@@ -135,7 +138,7 @@ class Matcher:
                     return True
             return None
 
-        if self._idle:
+        if self._database is None:
             return True
         try:
             # The stubs know bytes only; any buffer will do.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from samples import DATA, SAMPLES, Make, Pages, Search
-from savwriter import PAGE, SavWriter
 
 from sparc.audit.report import Report
 from sparc.audit.run import audit
 from sparc.audit.secrets import Secret
+from tools.bench.savwriter import PAGE, SavWriter
 
 
 @pytest.fixture(params=SAMPLES)

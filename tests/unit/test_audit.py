@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from samples import DATA, Make, Search
-from savwriter import PAGE, SavWriter
 
 from sparc.audit import matcher as matcher_module
 from sparc.audit.decoders import Budget
 from sparc.audit.report import CLEAN, INCOMPLETE, RESIDUE, Finding
 from sparc.errors import Damaged, LimitExceeded
+from tools.bench.savwriter import PAGE, SavWriter
 
 SECRET = b"correct horse battery staple"
 

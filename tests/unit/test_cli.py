@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from samples import DATA, Make
-from savwriter import PAGE
 
 from sparc.cli.main import main
+from tools.bench.savwriter import PAGE
 
 SECRET = b"do-not-print-me-4711"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from samples import DATA, Make
-from savwriter import PAGE, SavWriter
 
 from sparc.errors import (
     Damaged,
@@ -22,6 +21,7 @@ from sparc.errors import (
 )
 from sparc.sav.index import PageIndex, Space
 from sparc.sav.state import SavedState
+from tools.bench.savwriter import PAGE, SavWriter
 
 FOUR_GB = 1 << 32
 

@@ -1,10 +1,10 @@
-"""A few hundred of the fuzzer's cases; `tools/bench/fuzz.py --count 100000` runs all."""
+"""A few hundred of the fuzzer's cases; `python -m tools.bench.fuzz --count 100000` runs all."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fuzz import Fuzzer, check
+from tools.bench.fuzz import Fuzzer, check
 
 CASES = 400
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from samples import Make, Search
-from savwriter import PAGE
 
 from sparc.audit import raw as raw_module
 from sparc.audit.matcher import Matcher
@@ -18,6 +17,7 @@ from sparc.audit.patterns import patterns
 from sparc.audit.raw import RawSearch
 from sparc.audit.secrets import Secret
 from sparc.errors import NotReadable
+from tools.bench.savwriter import PAGE
 
 SECRET = b"the-quick-brown-fox"
 

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from savwriter import PAGE, record
+from tools.bench.savwriter import PAGE, record
 
 __all__ = ["Model", "flip", "mutate"]
 

@@ -1,4 +1,4 @@
-"""What an audit costs: `python tools/bench/audit_speed.py [FILE]`.
+"""What an audit costs: `python -m tools.bench.audit [FILE]`.
 
 In each round, one after the other: `cat FILE >/dev/null`, the decompression of all LZF records of
 FILE with the library the audit uses, in one thread, and `sparc audit FILE`. Prints medians and
@@ -23,11 +23,11 @@ import time
 from pathlib import Path
 
 import lzf
-from savwriter import PAGE, SavWriter
 
 from sparc.sav import c_ssm
 from sparc.sav.record import record_size
 from sparc.sav.state import SavedState
+from tools.bench.savwriter import PAGE, SavWriter
 
 __all__ = ["decompression", "synthesise"]
 

@@ -2,9 +2,11 @@
 
 In each round, one after the other: `cat FILE >/dev/null`, the decompression of all LZF records of
 FILE with the library the audit uses, in one thread, and `sparc audit FILE`. Prints medians and
-ratio = audit / (cat + decompression). The target is a ratio of at most 4 with at most 300 MB of
-memory for all processes of the audit together. Without FILE, a state of a 1 GB VM with 700 MB of
-random data is written first (--compressible: so much more of text-like pages).
+ratio = audit / (cat + decompression). `others_cpus` is how many CPUs other programs kept busy
+during each audit: above 0.2, a round says little.
+
+The target is a ratio of at most 4 with at most 300 MB of memory for all processes of the audit
+together. Without FILE, a state of a 1 GB VM with 700 MB of random data is written first.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -91,6 +94,14 @@ def _timed(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
+def _busy() -> tuple[float, float]:
+    """CPU seconds spent so far by everybody on this machine, and by our ended children."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split()[1:9]]
+    spent = (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+    own = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent, own.ru_utime + own.ru_stime
+
+
 def _tree(pid: int) -> list[int]:
     """A process and all its descendants."""
     found = [pid]
@@ -133,11 +144,15 @@ def measure(file: str, secrets: str, rounds: int) -> dict[str, object]:
     times: dict[str, list[float]] = {"cat": [], "lzf": [], "audit": []}
     _timed(["cat", file])
     pages = 0
+    others: list[float] = []
     for _ in range(rounds):
         times["cat"].append(_timed(["cat", file]))
         pages, seconds = decompression(file)
         times["lzf"].append(seconds)
+        before = _busy()
         times["audit"].append(_timed(audit))
+        spent, own = (after - start for start, after in zip(before, _busy(), strict=True))
+        others.append(round(max(spent - own, 0) / times["audit"][-1], 2))
     medians = {name: statistics.median(values) for name, values in times.items()}
     ratio = medians["audit"] / (medians["cat"] + medians["lzf"])
     memory = max(_memory(audit) for _ in range(3))
@@ -148,6 +163,7 @@ def measure(file: str, secrets: str, rounds: int) -> dict[str, object]:
         "rounds": rounds,
         "median_s": {name: round(value, 4) for name, value in medians.items()},
         "all_s": {name: [round(v, 4) for v in values] for name, values in times.items()},
+        "others_cpus": others,
         "ratio": round(ratio, 2),
         "memory_mb": round(memory, 1),
         "load_before": os.getloadavg()[0],

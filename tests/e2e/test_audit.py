@@ -40,7 +40,7 @@ def _stands(finding: dict[str, Any], place: dict[str, Any]) -> bool:
         return True
     # Any page may end with its first few bytes by chance; the page it goes on in is the one.
     crosses = finding.get("crosses", {"cut": _PAGE})
-    return crosses["cut"] < 4 and crosses["address"] == place["last"] // _PAGE * _PAGE
+    return bool(crosses["cut"] < 4 and crosses["address"] == place["last"] // _PAGE * _PAGE)
 
 
 @pytest.fixture(scope="module")

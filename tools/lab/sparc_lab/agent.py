@@ -169,6 +169,10 @@ class Agent:
             file.write(bytes(-len(data) % _BLOCK))
 
     def _read_exchange(self, length: int) -> bytes:
+        if not 0 <= length <= EXCHANGE_BYTES:
+            raise GuestError(
+                f"the guest announced {length} bytes, more than the exchange disk holds"
+            )
         with self._exchange.open("rb") as file:
             data = file.read(length)
         if len(data) != length:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-import vboxapi  # type: ignore[import-not-found]
+import vboxapi
 
 
 def main() -> None:

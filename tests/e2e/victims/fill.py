@@ -1,4 +1,4 @@
-"""Runs in the guest: ``fill.py MEGABYTES`` fills that much memory from the exchange disk and sleeps.
+"""Runs in the guest: ``fill.py MEGABYTES`` fills so much memory from the exchange disk and sleeps.
 
 Read past the page cache, into huge pages: hardly a byte goes through the interpreted CPU.
 """

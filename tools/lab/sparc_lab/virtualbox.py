@@ -15,7 +15,7 @@ from .agent import EXCHANGE_BYTES
 from .errors import CommandError, LabError, NoSuchCheckpoint, StartError, UsageError
 from .keyboard import Stroke
 from .machine import Machine, Settings
-from .processes import wait_for
+from .processes import Process, wait_for
 from .sandbox import Sandbox
 
 __all__ = [
@@ -62,15 +62,10 @@ class VirtualBoxMachine(Machine):
         shutil.copy(self.parts.iso, self.folder / "boot.iso")
         _write_exchange_descriptor(self.folder)
         self.manage("internalcommands", "sethduuid", str(root))
-        base = ["--basefolder", str(self.sandbox.files), "--ostype", "Linux_64", "--register"]
-        self.manage("createvm", "--name", self.name, *base)
-        size = ["--memory", str(self.settings.memory), "--cpus", str(self.settings.cpus)]
-        self.manage("modifyvm", self.name, *size, *HARDWARE)
+        self.register(*HARDWARE)
         for option, port, irq, line in _UARTS:
             mode = [option.replace("uart", "uartmode"), "server", str(self.folder / f"{line}.vm")]
             self.manage("modifyvm", self.name, option, port, irq, *mode)
-        for key, value in internals(self.settings).items():
-            self.manage("setextradata", self.name, f"VBoxInternal/{key}", value)
         controller = ["--add", "ide", "--controller", "PIIX4", "--hostiocache", "on"]
         self.manage("storagectl", self.name, "--name", _CONTROLLER, *controller)
         self._attach("0", "0", "hdd", root)
@@ -81,12 +76,25 @@ class VirtualBoxMachine(Machine):
             shutil.copy(saved, state)
             self.manage("adoptstate", self.name, str(state))
 
+    def register(self, *hardware: str) -> None:
+        """Make VirtualBox know a machine of this name and size with the given settings."""
+        base = ["--basefolder", str(self.sandbox.files), "--ostype", "Linux_64", "--register"]
+        self.manage("createvm", "--name", self.name, *base)
+        size = ["--memory", str(self.settings.memory), "--cpus", str(self.settings.cpus)]
+        self.manage("modifyvm", self.name, *size, *hardware)
+        for key, value in internals(self.settings).items():
+            self.manage("setextradata", self.name, f"VBoxInternal/{key}", value)
+
+    def launch(self, *options: str) -> Process:
+        """Start its process in a window of its own."""
+        variables = {"DISPLAY": self._display(), **virtualbox_variables(self.sandbox)}
+        argv = [f"{_INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless", *options]
+        return self.spawn("vm", _TREE, argv, **variables)
+
     def start(self, timeout: float, *, paused: bool = False) -> None:
         """See `Machine.start`. If ``paused``, return when it is loaded and before it runs."""
         self.start_relay()
-        variables = {"DISPLAY": self._display(), **virtualbox_variables(self.sandbox)}
-        argv = [f"{_INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless"]
-        process = self.spawn("vm", _TREE, argv + ["--start-paused"] * paused, **variables)
+        process = self.launch(*["--start-paused"] * paused)
         try:
             if not paused:
                 self.await_agent(process, timeout)

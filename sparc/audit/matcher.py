@@ -30,6 +30,7 @@ _SIGNATURES = (
 WINDOW_BITS = {GZIP: 31, ZLIB: 15}
 # How far a stream is tried before it counts as one: random bytes rarely inflate to this much.
 PROBE = 64
+_PROBE_OUT = 1024
 # What may stand behind a page in the file, and look like an error in a stream that goes on.
 _RECORD = re.compile(
     rb"\x91\x0e|\x92(?:[\x01-\x7f]|[\xc2-\xdf].|\xe0..)[\x00-\x08\x80-\x88\xff]", re.S
@@ -48,8 +49,11 @@ def database(literals: tuple[tuple[int, bytes], ...]) -> hyperscan.Database:
     return made
 
 
+_ESCAPES = [b"\\x%02x" % byte for byte in range(256)]
+
+
 def _escaped(literal: bytes) -> bytes:
-    return re.sub(rb"..", rb"\\x\g<0>", literal.hex().encode())
+    return b"".join([_ESCAPES[byte] for byte in literal])
 
 
 class Matcher:
@@ -156,7 +160,7 @@ class Matcher:
 def _plausible(kind: int, data: memoryview) -> bool:
     """Whether these bytes could begin a stream: they inflate without an error as far as they go."""
     try:
-        zlib.decompressobj(WINDOW_BITS[kind]).decompress(data, PROBE)
+        zlib.decompressobj(WINDOW_BITS[kind]).decompress(data, _PROBE_OUT)
     except zlib.error:
         return False
     return True

@@ -71,9 +71,9 @@ def _key(data: bytes) -> int:
     return int.from_bytes(data, "little")
 
 
-def _members(values: npt.NDArray[np.uint32], keys: list[int]) -> npt.NDArray[np.intp]:
+def _members(values: npt.NDArray[np.uint32], keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
     """Rows of `values` that are among `keys`."""
-    wanted = np.unique(np.array(keys, np.uint32))
+    wanted = np.unique(keys)
     if not len(wanted):
         return np.empty(0, np.intp)
     # A bit for each value of a 16-bit hash leaves few to look up.
@@ -113,21 +113,28 @@ class _Finder:
         self.splits: list[Split] = []
 
     def run(self) -> list[Split]:
-        # (pattern, cut) by the four bytes that a page would have to end or start with.
-        by_tail: dict[int, list[tuple[int, int]]] = {}
-        by_head: dict[int, list[tuple[int, int]]] = {}
-        short: list[tuple[int, int]] = []
-        for number, pattern in enumerate(self.patterns):
-            value = pattern.value
-            for cut in range(1, len(value)):
-                if cut >= _KEY:
-                    by_tail.setdefault(_key(value[cut - _KEY : cut]), []).append((number, cut))
-                if len(value) - cut >= _KEY:
-                    by_head.setdefault(_key(value[cut : cut + _KEY]), []).append((number, cut))
-                if cut < _KEY and len(value) - cut < _KEY:
-                    short.append((number, cut))
-        tail_parts = self._verified(self.tails, by_tail, head=False)
-        head_parts = self._verified(self.heads, by_head, head=True)
+        # All patterns in a row; of each byte, the pattern and the place in it, and the four bytes
+        # from it on as a number: what a page would have to start or end with.
+        sizes = np.array([len(p.value) for p in self.patterns])
+        blob = np.frombuffer(b"".join(p.value for p in self.patterns) + bytes(_KEY), np.uint8)
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        left = sizes[owner] - place
+        keys = np.zeros(len(owner), np.uint32)
+        for i in range(_KEY):
+            keys |= blob[i : i + len(owner)].astype(np.uint32) << np.uint32(8 * i)
+        at_head, at_tail = (place >= 1) & (left >= _KEY), left > _KEY
+        head_parts = self._verified(
+            self.heads, keys[at_head], owner[at_head], place[at_head], head=True
+        )
+        tail_parts = self._verified(
+            self.tails, keys[at_tail], owner[at_tail], place[at_tail] + _KEY, head=False
+        )
+        short = [
+            (number, cut)
+            for number in np.flatnonzero(sizes < 2 * _KEY - 1).tolist()
+            for cut in range(max(1, int(sizes[number]) - _KEY + 1), min(int(sizes[number]), _KEY))
+        ]
         for number, cut in sorted({*tail_parts, *head_parts, *short}):
             self._pair(number, cut, tail_parts.get((number, cut)), head_parts.get((number, cut)))
             if len(self.splits) >= self.limit:
@@ -135,13 +142,20 @@ class _Finder:
         return self.splits
 
     def _verified(
-        self, values: npt.NDArray[Any], by_key: dict[int, list[tuple[int, int]]], *, head: bool
+        self,
+        values: npt.NDArray[Any],
+        keys: npt.NDArray[Any],
+        owner: npt.NDArray[Any],
+        cuts: npt.NDArray[Any],
+        *,
+        head: bool,
     ) -> dict[tuple[int, int], list[int]]:
-        """Rows whose page really starts (or ends) with a part of a pattern."""
+        """Rows whose page really starts (or ends) with a part of a pattern, by (pattern, cut)."""
         found: dict[tuple[int, int], list[int]] = {}
-        for row in _members(values, list(by_key)).tolist():
+        for row in _members(values, keys).tolist():
             data = b""
-            for number, cut in by_key[int(values[row])]:
+            for i in np.flatnonzero(keys == values[row]).tolist():
+                number, cut = int(owner[i]), int(cuts[i])
                 value = self.patterns[number].value
                 part = value[cut:] if head else value[:cut]
                 if len(part) > _KEY:

@@ -102,13 +102,14 @@ def _busy() -> tuple[float, float]:
     return spent, own.ru_utime + own.ru_stime
 
 
-def _tree(pid: int) -> list[int]:
+def _tree(pid: int) -> set[int]:
     """A process and all its descendants."""
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += _tree(int(child))
+    found = {pid}
+    for entry in sorted(int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit()):
+        with contextlib.suppress(OSError):
+            parent = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) in found:
+                found.add(entry)
     return found
 
 

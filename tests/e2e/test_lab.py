@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -138,15 +139,42 @@ def test_what_a_killed_run_leaves_is_ended() -> None:
     assert home not in Path("/proc/mounts").read_text()
 
 
-def test_the_command_line_does_it_all(tmp_path: Path) -> None:
-    environment = {**os.environ, "SPARC_LAB_HOME": str(tmp_path)}
-    program = Path(sys.executable).with_name("sparc-lab")
+_PROGRAM = str(Path(sys.executable).with_name("sparc-lab"))
+
+
+def _commands(home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line with a home of its own."""
+    environment = {**os.environ, "SPARC_LAB_HOME": str(home)}
 
     def sparc_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(program), *arguments], env=environment, capture_output=True, text=True, check=False
+            [_PROGRAM, *arguments], env=environment, capture_output=True, text=True, check=False
         )
 
+    return sparc_lab
+
+
+def test_what_a_killed_up_leaves_is_replaced_by_the_next(tmp_path: Path) -> None:
+    sparc_lab = _commands(tmp_path)
+    environment = {**os.environ, "SPARC_LAB_HOME": str(tmp_path)}
+    record = tmp_path / "user/files/half/run/vm.json"
+    try:
+        with subprocess.Popen([_PROGRAM, "up", "--name", "half"], env=environment) as first:
+            assert wait_for(record.exists, timeout=60, step=0.02)
+            first.kill()
+        left = Process.recorded(record)
+        assert left is not None
+        up = sparc_lab("up", "--name", "half")
+        assert up.returncode == 0, up.stderr
+        assert not left.alive()
+        assert sparc_lab("run", "--name", "half", "--", "echo", "on").stdout == "on\n"
+    finally:
+        assert sparc_lab("down", "--name", "half").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "user.lock"]
+
+
+def test_the_command_line_does_it_all(tmp_path: Path) -> None:
+    sparc_lab = _commands(tmp_path)
     try:
         up = json.loads(sparc_lab("up", "--name", "cli", "--json").stdout)
         assert (up["state"], up["hypervisor"]) == ("running", "virtualbox")

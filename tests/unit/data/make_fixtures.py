@@ -26,7 +26,6 @@ class _Bare(VirtualBoxMachine):
     """A machine with nothing to boot from."""
 
     def create(self, *, disk: Path | None = None, saved: Path | None = None) -> None:
-        self.prepare_folder()
         self.register("--vram", "1", "--usb-ohci", "off", "--graphicscontroller", "vboxvga")
 
     def start(self, timeout: float, *, paused: bool = False) -> None:
@@ -41,6 +40,7 @@ def main() -> None:
     with Lab(owned=True) as lab:
         lab.sandbox.start(owned=True)
         machine = _Bare(Settings("tiny", "virtualbox", memory=16), lab.sandbox, lab.parts)
+        machine.prepare_folder("starting")
         machine.create()
         machine.start(60)
         machine.pause()

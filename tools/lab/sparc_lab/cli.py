@@ -28,6 +28,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except OSError as error:
+            click.echo(f"sparc-lab: {error.filename or ''}: {error.strerror or error}", err=True)
+            ctx.exit(_LAB_FAILED if ctx.invoked_subcommand == "run" else 1)
         except LabError as error:
             click.echo(f"sparc-lab: {error}", err=True)
             if error.hint:

@@ -101,12 +101,12 @@ class Lab:
             if self.sandbox.holder() is None:
                 self.sandbox.start(owned=self.owned)
             machine = _KINDS[settings.hypervisor](settings, self.sandbox, self.parts)
+            machine.prepare_folder("starting")
             try:
                 if isinstance(machine, VirtualBoxMachine) and ready is not None:
                     machine.create(disk=ready / "root.vdi", saved=ready / "booted.sav")
                 else:
                     machine.create()
-                machine.save_settings("starting")
                 machine.start(_RESTORE_SECONDS if ready else _BOOT_SECONDS)
                 machine.save_settings("up")
             except BaseException:

@@ -60,7 +60,7 @@ class Machine(ABC):
 
     @abstractmethod
     def create(self) -> None:
-        """Make its disks and settings in the empty ``folder``."""
+        """Make its disks and settings in the prepared ``folder``."""
 
     @abstractmethod
     def start(self, timeout: float) -> None:
@@ -138,10 +138,11 @@ class Machine(ABC):
         if state not in states:
             raise NotRunning(self.name, state)
 
-    def prepare_folder(self) -> None:
-        """Lay out an empty folder with an exchange disk."""
+    def prepare_folder(self, phase: str) -> None:
+        """Lay out an empty folder with an exchange disk, known to later runs from the first."""
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "run").mkdir(parents=True)
+        self.save_settings(phase)
         with (self.folder / "exchange.raw").open("wb") as file:
             file.truncate(EXCHANGE_BYTES)
 
@@ -163,8 +164,10 @@ class Machine(ABC):
 
     def save_settings(self, phase: str) -> None:
         """Remember how it was made, and whether it came ``up`` or is still ``starting``."""
-        record = {**asdict(self.settings), "phase": phase}
-        (self.folder / "run" / "machine.json").write_text(json.dumps(record))
+        path = self.folder / "run" / "machine.json"
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps({**asdict(self.settings), "phase": phase}))
+        new.replace(path)
 
     def remove(self) -> None:
         """End it and everything that was started for it, and remove its files."""

@@ -29,7 +29,6 @@ class QemuMachine(Machine):
 
     def create(self) -> None:
         """See `Machine.create`."""
-        self.prepare_folder()
         shutil.copy(self.parts.disk, self.folder / "root.vdi")
         shutil.copy(self.parts.kernel / "bzImage", self.folder / "bzImage")
 

@@ -56,7 +56,6 @@ class VirtualBoxMachine(Machine):
 
     def create(self, *, disk: Path | None = None, saved: Path | None = None) -> None:
         """Make it with the given root disk (or a fresh one) and saved state (or none)."""
-        self.prepare_folder()
         root = self.folder / "root.vdi"
         shutil.copy(disk or self.parts.disk, root)
         shutil.copy(self.parts.iso, self.folder / "boot.iso")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from sparc_lab import Lab, Settings, VirtualBoxMachine
+from sparc_lab.build import Parts
 from sparc_lab.errors import StartError
 from sparc_lab.processes import wait_for
 
@@ -25,7 +26,7 @@ _HERE = Path(__file__).parent
 class _Bare(VirtualBoxMachine):
     """A machine with nothing to boot from."""
 
-    def create(self, *, disk: Path | None = None, saved: Path | None = None) -> None:
+    def create(self, parts: Parts, *, disk: Path | None = None, saved: Path | None = None) -> None:
         self.register("--vram", "1", "--usb-ohci", "off", "--graphicscontroller", "vboxvga")
 
     def start(self, timeout: float, *, paused: bool = False) -> None:
@@ -38,10 +39,10 @@ class _Bare(VirtualBoxMachine):
 def main() -> None:
     """Make all of them anew."""
     with Lab(owned=True) as lab:
-        lab.sandbox.start(owned=True)
-        machine = _Bare(Settings("tiny", "virtualbox", memory=16), lab.sandbox, lab.parts)
+        lab.start()
+        machine = _Bare(Settings("tiny", "virtualbox", memory=16), lab.sandbox)
         machine.prepare_folder("starting")
-        machine.create()
+        machine.create(lab.parts)
         machine.start(60)
         machine.pause()
         core = machine.folder / "core"

@@ -55,6 +55,7 @@ class Lab:
                 me.record(self.home / "owner.json")
         self._lock = base / f"{name}.lock"
         self._parts: Parts | None = None
+        self.sandbox = Sandbox(self.home)
 
     def __enter__(self) -> Lab:
         return self
@@ -74,10 +75,11 @@ class Lab:
             self._parts = build(self.cache, self.progress)
         return self._parts
 
-    @property
-    def sandbox(self) -> Sandbox:
-        """The sandbox of this lab, running or not."""
-        return Sandbox(self.home, {"virtualbox": self.parts.virtualbox, "tools": self.parts.tools})
+    def start(self) -> None:
+        """Start the sandbox alone, without a machine, if it does not run."""
+        if self.sandbox.holder() is None:
+            trees = {"virtualbox": self.parts.virtualbox, "tools": self.parts.tools}
+            self.sandbox.start(trees, owned=self.owned)
 
     def up(self, settings: Settings, *, cold: bool = False) -> Machine:
         """Start a machine; returns when its shell answers.
@@ -98,15 +100,14 @@ class Lab:
                     message = f"{settings.name!r} is up already"
                     raise UsageError(message, f"sparc-lab down --name {settings.name}")
                 earlier.remove()
-            if self.sandbox.holder() is None:
-                self.sandbox.start(owned=self.owned)
-            machine = _KINDS[settings.hypervisor](settings, self.sandbox, self.parts)
+            self.start()
+            machine = _KINDS[settings.hypervisor](settings, self.sandbox)
             machine.prepare_folder("starting")
             try:
                 if isinstance(machine, VirtualBoxMachine) and ready is not None:
-                    machine.create(disk=ready / "root.vdi", saved=ready / "booted.sav")
+                    machine.create(self.parts, disk=ready / "root.vdi", saved=ready / "booted.sav")
                 else:
-                    machine.create()
+                    machine.create(self.parts)
                 machine.start(_RESTORE_SECONDS if ready else _BOOT_SECONDS)
                 machine.save_settings("up")
             except BaseException:
@@ -199,7 +200,7 @@ class Lab:
         record = self._settings(name)
         kind = str(record["hypervisor"])
         settings = Settings(name, kind, int(str(record["memory"])), int(str(record["cpus"])))
-        return _KINDS[kind](settings, self.sandbox, self.parts)
+        return _KINDS[kind](settings, self.sandbox)
 
     def _remove(self, machine: Machine) -> None:
         machine.remove()
@@ -241,5 +242,5 @@ def _sweep(base: Path) -> None:
     """Remove labs whose owner is gone."""
     for home in base.glob("owned-*"):
         if home.is_dir() and Process.recorded(home / "owner.json") is None:
-            Sandbox(home, {}).end()
+            Sandbox(home).end()
             home.with_suffix(".lock").unlink(missing_ok=True)

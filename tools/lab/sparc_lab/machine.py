@@ -48,18 +48,17 @@ class Machine(ABC):
     strokes_at_once: int
     """How many key strokes its keyboard controller's queue surely takes."""
 
-    def __init__(self, settings: Settings, sandbox: Sandbox, parts: Parts) -> None:
+    def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
         self.settings = settings
         self.name = settings.name
         self.sandbox = sandbox
-        self.parts = parts
         self.folder = sandbox.files / settings.name
         self.agent = Agent(self.folder)
 
     # -- what the hypervisors do each in their own way
 
     @abstractmethod
-    def create(self) -> None:
+    def create(self, parts: Parts) -> None:
         """Make its disks and settings in the prepared ``folder``."""
 
     @abstractmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
+from .build import Parts
 from .errors import LabError, StartError
 from .guestimage import COMMAND_LINE
 from .keyboard import Stroke
@@ -27,10 +28,10 @@ class QemuMachine(Machine):
 
     strokes_at_once = 2
 
-    def create(self) -> None:
+    def create(self, parts: Parts) -> None:
         """See `Machine.create`."""
-        shutil.copy(self.parts.disk, self.folder / "root.vdi")
-        shutil.copy(self.parts.kernel / "bzImage", self.folder / "bzImage")
+        shutil.copy(parts.disk, self.folder / "root.vdi")
+        shutil.copy(parts.kernel / "bzImage", self.folder / "bzImage")
 
     def start(self, timeout: float) -> None:
         """See `Machine.start`."""

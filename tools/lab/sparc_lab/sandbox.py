@@ -46,13 +46,12 @@ while IFS= read -r _; do :; done
 class Sandbox:
     """The sandbox whose state is kept in the folder ``home``.
 
-    With ``trees``, a name for each tree of the cache that it is to have. Files that processes
-    inside and outside share are in ``files``, under the same path on both sides.
+    Files that processes inside and outside share are in ``files``, under the same path on both
+    sides.
     """
 
-    def __init__(self, home: Path, trees: Mapping[str, Path]) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self.trees = dict(trees)
         self.files = home / "files"
         self._record = home / "holder.json"
 
@@ -60,8 +59,10 @@ class Sandbox:
         """The process that holds the sandbox, if it is alive."""
         return Process.recorded(self._record)
 
-    def start(self, *, owned: bool) -> None:
-        """Make the sandbox. If ``owned``, it ends when the calling process does, however it ends.
+    def start(self, trees: Mapping[str, Path], *, owned: bool) -> None:
+        """Make the sandbox with these trees of the cache, each under a name.
+
+        If ``owned``, it ends when the calling process does, however that ends.
 
         Raises:
             StartError: the namespaces or mounts could not be made.
@@ -70,7 +71,7 @@ class Sandbox:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         argv += ["bash", "-c", _SETUP, "holder", str(self.home)]
-        argv += [f"{name}={path}" for name, path in self.trees.items()]
+        argv += [f"{name}={path}" for name, path in trees.items()]
         # The holder lives until its standard input closes. Unowned, it holds the other end itself.
         reader, writer = os.pipe()
         outer = subprocess.Popen(

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from . import window
 from .agent import EXCHANGE_BYTES
+from .build import Parts
 from .errors import CommandError, LabError, NoSuchCheckpoint, StartError, UsageError
 from .keyboard import Stroke
 from .machine import Machine, Settings
@@ -54,11 +55,11 @@ class VirtualBoxMachine(Machine):
         """Run VBoxManage; its output."""
         return manage(self.sandbox, *arguments, timeout=timeout)
 
-    def create(self, *, disk: Path | None = None, saved: Path | None = None) -> None:
+    def create(self, parts: Parts, *, disk: Path | None = None, saved: Path | None = None) -> None:
         """Make it with the given root disk (or a fresh one) and saved state (or none)."""
         root = self.folder / "root.vdi"
-        shutil.copy(disk or self.parts.disk, root)
-        shutil.copy(self.parts.iso, self.folder / "boot.iso")
+        shutil.copy(disk or parts.disk, root)
+        shutil.copy(parts.iso, self.folder / "boot.iso")
         _write_exchange_descriptor(self.folder)
         self.manage("internalcommands", "sethduuid", str(root))
         self.register(*HARDWARE)

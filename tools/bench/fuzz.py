@@ -161,17 +161,23 @@ def check(status: int, out: str, err: str, unfixed: bool) -> list[str]:
     return wrong
 
 
+# The same two all the time: click keeps every stream that it has ever written to.
+_OUT, _ERR = io.StringIO(), io.StringIO()
+
+
 def _run(command: list[str]) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    for stream in (_OUT, _ERR):
+        stream.seek(0)
+        stream.truncate()
+    with contextlib.redirect_stdout(_OUT), contextlib.redirect_stderr(_ERR):
         try:
             main(command)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 99
         except BaseException:
-            err.write(traceback.format_exc())
+            _ERR.write(traceback.format_exc())
             status = 98
-    return status, out.getvalue(), err.getvalue()
+    return status, _OUT.getvalue(), _ERR.getvalue()
 
 
 def _hung(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_what_is_broken_is_made_anew(cache: Cache, harm: str) -> None:
         (path / ".complete").write_text("")
     assert (cache.get(recipe.entry) / "product").read_text() == "whole"
     assert recipe.made == 2
+
+
+def test_what_nobody_used_for_days_is_dropped_by_its_successor(cache: Cache) -> None:
+    unused, used = _Recipe("unused"), _Recipe("used")
+    for recipe in (unused, used):
+        os.utime(cache.get(recipe.entry), (0, 0))
+    assert cache.get(used.entry).stat().st_mtime > 0
+    cache.get(_Recipe("successor").entry)
+    assert cache.whole(used.entry)
+    assert not cache.path(unused.entry).exists()
 
 
 def test_two_users_at_once_make_it_once(cache: Cache) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 __all__ = ["Cache", "Entry", "locked"]
 
 _SEAL = ".complete"
+_UNUSED_SECONDS = 2 * 86400
 
 
 @contextlib.contextmanager
@@ -89,6 +91,7 @@ class Cache:
         """
         path = self.path(entry)
         if self.whole(entry):
+            os.utime(path)
             return path
         with locked(self.root / "lock" / entry.folder):
             if self.whole(entry):
@@ -104,7 +107,21 @@ class Cache:
             entry.make(new, log)
             (new / _SEAL).write_text(json.dumps(_fingerprints(new, entry.products)))
             new.rename(path)
+        self._drop_stale(entry)
         return path
+
+    def _drop_stale(self, entry: Entry) -> None:
+        """Remove entries of the same name that were made from something else, long unused."""
+        for path in self.root.glob(f"{entry.name}-*"):
+            if path == self.path(entry) or time.time() - path.stat().st_mtime < _UNUSED_SECONDS:
+                continue
+            with (self.root / "lock" / path.name).open("a") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                if not _mounted_somewhere(path):
+                    _remove_tree(path)
 
 
 def _fingerprints(path: Path, products: Sequence[str]) -> dict[str, list[int]]:
@@ -114,6 +131,15 @@ def _fingerprints(path: Path, products: Sequence[str]) -> dict[str, list[int]]:
         stat = (path / product).stat()
         found[product] = [stat.st_size, stat.st_mtime_ns]
     return found
+
+
+def _mounted_somewhere(path: Path) -> bool:
+    """Whether any process sees a mount made from ``path``, the lower side of an overlay say."""
+    for mounts in Path("/proc").glob("[0-9]*/mounts"):
+        with contextlib.suppress(OSError):
+            if str(path) in mounts.read_text():
+                return True
+    return False
 
 
 def _remove_tree(path: Path) -> None:

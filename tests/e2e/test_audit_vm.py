@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sparc_lab import Lab, VirtualBoxMachine
-from sparc_lab.virtualbox import virtualbox_variables
+from sparc_lab.vboxmanage import TREE, Installation
 
 _CHECKOUT = Path(__file__).parents[2]
 # The prompt of the guest's shells: it is surely in its memory.
@@ -23,7 +23,7 @@ def commands(lab: Lab, machine: VirtualBoxMachine) -> Path:
 
 def _audit(lab: Lab, commands: Path, what: str, secret: str) -> subprocess.CompletedProcess[str]:
     argv = [str(commands / "sparc"), "audit", what]
-    line = lab.sandbox.argv("virtualbox", argv, virtualbox_variables(lab.sandbox))
+    line = lab.sandbox.argv(TREE, argv, Installation(lab.sandbox).variables)
     return subprocess.run(line, input=secret, capture_output=True, text=True, check=False)
 
 

@@ -20,7 +20,8 @@ from .machine import Machine, Settings
 from .processes import Process, run
 from .qemu import QemuMachine
 from .sandbox import Sandbox
-from .virtualbox import HARDWARE, VirtualBoxMachine, internals, virtualbox_variables
+from .vboxmanage import HARDWARE, TREE, Installation, internals
+from .virtualbox import VirtualBoxMachine
 
 __all__ = ["Lab"]
 
@@ -78,7 +79,7 @@ class Lab:
     def start(self) -> None:
         """Start the sandbox alone, without a machine, if it does not run."""
         if self.sandbox.holder() is None:
-            trees = {"virtualbox": self.parts.virtualbox, "tools": self.parts.tools}
+            trees = {TREE: self.parts.virtualbox, "tools": self.parts.tools}
             self.sandbox.start(trees, owned=self.owned)
 
     def up(self, settings: Settings, *, cold: bool = False) -> Machine:
@@ -147,7 +148,7 @@ class Lab:
 
     def host(self, argv: Sequence[str]) -> int:
         """Run a program where the machines' VirtualBox is installed; its status."""
-        line = self.sandbox.argv("virtualbox", argv, virtualbox_variables(self.sandbox))
+        line = self.sandbox.argv(TREE, argv, Installation(self.sandbox).variables)
         return subprocess.run(line, check=False).returncode
 
     def install(self, project: Path) -> Path:
@@ -170,7 +171,7 @@ class Lab:
                 str(project),
             ]
         )
-        variables = virtualbox_variables(self.sandbox)
+        variables = Installation(self.sandbox).variables
         authorities = Path("/etc/ssl/certs/ca-certificates.crt")
         if authorities.exists():
             shutil.copy(authorities, self.sandbox.files)
@@ -181,7 +182,7 @@ class Lab:
             [python, "-m", "pip", "install", "-q", *sorted(wheels.glob("*.whl"))],
         ):
             line = [str(word) for word in argv]
-            self.sandbox.run("virtualbox", line, env=variables, timeout=600)
+            self.sandbox.run(TREE, line, env=variables, timeout=600)
         return python.parent
 
     @contextlib.contextmanager

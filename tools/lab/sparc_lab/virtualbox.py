@@ -18,29 +18,14 @@ from .keyboard import Stroke
 from .machine import Machine, Settings
 from .processes import Process, wait_for
 from .sandbox import Sandbox
+from .vboxmanage import HARDWARE, INSTALLED, TREE, Installation, internals
 
-__all__ = [
-    "CHECKPOINT_WAYS",
-    "HARDWARE",
-    "VirtualBoxMachine",
-    "internals",
-    "virtualbox_variables",
-]
+__all__ = ["CHECKPOINT_WAYS", "VirtualBoxMachine"]
 
 CHECKPOINT_WAYS = ("gui", "vboxmanage", "api", "live", "savestate")
 
-_INSTALLED = "/usr/lib/virtualbox"
-_TREE = "virtualbox"
 _CONTROLLER = "IDE"
 
-# Part of what a ready-booted machine is made from: change it and that is made anew.
-HARDWARE = (
-    *("--ioapic", "on", "--rtcuseutc", "on", "--usb-ohci", "off", "--mouse", "ps2"),
-    *("--vram", "9", "--graphicscontroller", "vboxvga", "--audio-enabled", "off"),
-    *("--boot1", "dvd", "--boot2", "none", "--boot3", "none", "--boot4", "none"),
-    *("--bioslogofadein", "off", "--bioslogofadeout", "off", "--bioslogodisplaytime", "0"),
-    *("--nic1", "nat", "--nictype1", "82540EM", "--macaddress1", "080027000001"),
-)
 _UARTS = (("--uart1", "0x3F8", "4", "ttyS0"), ("--uart2", "0x2F8", "3", "ttyS1"))
 _STATES = {"running": "running", "paused": "paused", "saved": "saved", "aborted": "aborted"}
 _XML = "{http://www.virtualbox.org/}"
@@ -51,9 +36,13 @@ class VirtualBoxMachine(Machine):
 
     strokes_at_once = 6
 
-    def manage(self, *arguments: str, timeout: float = 300) -> str:
+    def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
+        super().__init__(settings, sandbox)
+        self.installation = Installation(sandbox)
+
+    def manage(self, *arguments: str) -> str:
         """Run VBoxManage; its output."""
-        return manage(self.sandbox, *arguments, timeout=timeout)
+        return self.installation.manage(*arguments)
 
     def create(self, parts: Parts, *, disk: Path | None = None, saved: Path | None = None) -> None:
         """Make it with the given root disk (or a fresh one) and saved state (or none)."""
@@ -87,9 +76,9 @@ class VirtualBoxMachine(Machine):
 
     def launch(self, *options: str) -> Process:
         """Start its process in a window of its own."""
-        variables = {"DISPLAY": self._display(), **virtualbox_variables(self.sandbox)}
-        argv = [f"{_INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless", *options]
-        return self.spawn("vm", _TREE, argv, **variables)
+        variables = {"DISPLAY": self._display(), **self.installation.variables}
+        argv = [f"{INSTALLED}/VirtualBoxVM", "--startvm", self.name, "--driverless", *options]
+        return self.spawn("vm", TREE, argv, **variables)
 
     def start(self, timeout: float, *, paused: bool = False) -> None:
         """See `Machine.start`. If ``paused``, return when it is loaded and before it runs."""
@@ -128,8 +117,9 @@ class VirtualBoxMachine(Machine):
 
     def press(self, keys: Iterable[Stroke]) -> None:
         """See `Machine.press`."""
-        # The codes go through a file of the machine's own: arguments are seen by everybody.
-        self._api("press", " ".join(f"{code}" for stroke in keys for code in stroke))
+        self.installation.api(
+            self.name, "press", " ".join(f"{code}" for stroke in keys for code in stroke)
+        )
 
     def screenshot(self, target: Path) -> None:
         """See `Machine.screenshot`."""
@@ -141,7 +131,7 @@ class VirtualBoxMachine(Machine):
         """Write what VirtualBox's window shows to a PNG file."""
         image = self.folder / "window.png"
         variables = {"DISPLAY": self._display()}
-        self.sandbox.run(_TREE, ["import", "-window", "root", str(image)], env=variables)
+        self.sandbox.run(TREE, ["import", "-window", "root", str(image)], env=variables)
         shutil.move(image, target)
 
     def core(self, target: Path) -> None:
@@ -168,7 +158,7 @@ class VirtualBoxMachine(Machine):
         elif way == "live":
             self.manage("snapshot", self.name, "take", name, "--live")
         elif way == "api":
-            self._api("snapshot", name)
+            self.installation.api(self.name, "snapshot", name)
         elif way == "savestate":
             self.manage("controlvm", self.name, "savestate")
             self._await_process_end()
@@ -266,7 +256,7 @@ class VirtualBoxMachine(Machine):
         if self.recorded("xvfb") is None:
             number.unlink(missing_ok=True)
             screen = ["-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
-            self.spawn("xvfb", _TREE, ["/usr/bin/Xvfb", "-displayfd", "1", *screen])
+            self.spawn("xvfb", TREE, ["/usr/bin/Xvfb", "-displayfd", "1", *screen])
         if not wait_for(lambda: re.search(r"^\d+$", number.read_text(), re.M), timeout=20):
             raise StartError("the X server did not start", number.read_text()[-300:])
         found = re.search(r"^\d+$", number.read_text(), re.M)
@@ -275,49 +265,7 @@ class VirtualBoxMachine(Machine):
 
     def _xdotool(self, *arguments: str) -> str:
         variables = {"DISPLAY": self._display()}
-        return self.sandbox.run(_TREE, ["xdotool", *arguments], env=variables)
-
-    def _api(self, action: str, text: str) -> None:
-        """Do something through VirtualBox's SDK, in the tree's own Python."""
-        script = self.sandbox.files / "vbox_api.py"
-        if not script.exists():
-            shutil.copy(Path(__file__).parent / "host" / "vbox_api.py", script)
-        order = self.folder / "run" / f"order-{uuid.uuid4().hex}"
-        order.touch(mode=0o600)
-        order.write_text(text)
-        try:
-            argv = ["python3", str(script), action, self.name, str(order)]
-            self.sandbox.run(_TREE, argv, env=virtualbox_variables(self.sandbox), timeout=300)
-        finally:
-            order.unlink()
-
-
-def internals(settings: Settings) -> dict[str, str]:
-    """VirtualBox's own tuning of a machine of this size, as extra data."""
-    tuning = {"HM/FallbackToIEM": "1"}
-    if settings.cpus > 1:
-        # Interpreters that wait for each other do little between two timer ticks; with the guest's
-        # clock slowed down, ticks and time-outs come at the pace of its instructions.
-        tuning["TM/WarpDrivePercentage"] = "25"
-    return tuning
-
-
-def manage(sandbox: Sandbox, *arguments: str, timeout: float = 300) -> str:
-    """Run VBoxManage in a sandbox; its output."""
-    argv = [f"{_INSTALLED}/VBoxManage", "-q", *arguments]
-    return sandbox.run(_TREE, argv, env=virtualbox_variables(sandbox), timeout=timeout)
-
-
-def virtualbox_variables(sandbox: Sandbox) -> dict[str, str]:
-    """What VirtualBox's programs and its SDK need in their environment."""
-    return {
-        "HOME": str(sandbox.files),
-        "VBOX_USER_HOME": str(sandbox.files / "config"),
-        "XDG_RUNTIME_DIR": "/tmp",
-        "VBOX_PROGRAM_PATH": _INSTALLED,
-        "VBOX_SDK_PATH": f"{_INSTALLED}/sdk",
-        "PYTHONPATH": f"{_INSTALLED}/sdk/bindings/xpcom/python",
-    }
+        return self.sandbox.run(TREE, ["xdotool", *arguments], env=variables)
 
 
 def _write_exchange_descriptor(folder: Path) -> None:

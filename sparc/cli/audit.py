@@ -23,7 +23,22 @@ def resolve(target: str) -> str:
     return os.fspath(saved_state(vm, snapshot or None))
 
 
-@click.command(name="audit")
+class _Quiet(click.Command):
+    """Does not repeat what stands on the command line by mistake: it may be a secret."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError("no such option", ctx) from error
+        except click.UsageError as error:
+            if "unexpected" not in error.message:
+                raise
+            message = "one FILE or VM; secrets are read from --secret-file or standard input"
+            raise click.UsageError(message, ctx) from error
+
+
+@click.command(name="audit", cls=_Quiet)
 @click.argument("target", metavar="FILE|VM[:SNAPSHOT]")
 @click.option(
     "--secret-file",

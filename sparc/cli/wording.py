@@ -35,10 +35,8 @@ def _not_a_saved_state(error: errors.NotASavedState) -> str:
             "is not a readable saved state, its bytes look random; if the VM is encrypted its "
             "states are too: remove the encryption (VBoxManage encryptvm) and save again"
         )
-    return (
-        f"is not a VirtualBox saved state (it starts with {_value(error.magic)}); "
-        "look for a .sav file in the VM's Snapshots folder"
-    )
+    # How it starts is not told: it may be the list of secrets, given in the wrong place.
+    return "is not a VirtualBox saved state; look for a .sav file in the VM's Snapshots folder"
 
 
 def words(error: errors.SparcError) -> str:

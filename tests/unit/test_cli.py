@@ -191,9 +191,23 @@ def test_unusable_secrets(
     assert cause in err
 
 
-def test_secrets_are_no_arguments(capfd: pytest.CaptureFixture[str]) -> None:
-    status, _, err = run(capfd, "audit", str(DATA / "plain.sav"), "a secret here")
-    assert status == 2 and "unexpected extra argument" in err
+@pytest.mark.parametrize(
+    "mistake", [SECRET.decode(), f"--{SECRET.decode()}", f"-{SECRET.decode()}"]
+)
+def test_secrets_are_no_arguments_and_not_repeated(
+    capfd: pytest.CaptureFixture[str], mistake: str
+) -> None:
+    status, _, err = run(capfd, "audit", str(DATA / "plain.sav"), mistake)
+    assert status == 2 and "audit --help" in err
+
+
+def test_a_list_of_secrets_in_the_wrong_place_is_not_shown(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    misplaced = secrets(tmp_path, SECRET)
+    status, _, err = run(capfd, "audit", misplaced, "--secret-file", misplaced)
+    assert status == 2 and err.count("\n") == 1
+    assert SECRET[:4].hex(" ") not in err
 
 
 def test_a_vm_without_the_sdk(

@@ -111,7 +111,7 @@ class Sandbox:
             **(env or {}),
         }
         return [
-            *("nsenter", "-t", str(holder.pid), "--mount", "--pid", "--"),
+            *("nsenter", "-t", str(holder.pid), "--mount", "--pid", "--root", "--"),
             *("chroot", str(self.home / "root" / tree), "/usr/bin/env", "-i"),
             *(f"{key}={value}" for key, value in variables.items()),
             *argv,

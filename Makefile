@@ -9,6 +9,7 @@ demo: prepare
 	$(PYTHON) -m tools.demo
 
 test: lint
+	$(VENV)/bin/sparc-lab build
 	$(PYTHON) -m pytest
 
 unit: prepare

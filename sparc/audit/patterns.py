@@ -10,7 +10,9 @@ from sparc.audit.secrets import Secret
 
 __all__ = ["ENCODINGS", "Pattern", "patterns"]
 
-ENCODINGS = ("utf-8", "utf-16le", "base64", "hex")
+ENCODINGS = ("utf-8", "utf-16le", "utf-32le", "console", "base64", "hex")
+# A text screen keeps each character beside its colours; these are a Linux console's: grey on black.
+_CONSOLE_ATTRIBUTE = 0x07
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,11 @@ class Pattern:
     owners: tuple[tuple[int, str], ...]
 
 
-def _utf16(value: bytes) -> bytes:
+def _text(value: bytes) -> str:
     try:
-        text = value.decode("utf-8")
+        return value.decode("utf-8")
     except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    return text.encode("utf-16-le", "surrogatepass")
+        return value.decode("latin-1")
 
 
 def _base64(value: bytes, shift: int) -> bytes:
@@ -37,11 +38,14 @@ def _base64(value: bytes, shift: int) -> bytes:
 
 def _forms(value: bytes) -> Iterable[tuple[str, bytes]]:
     yield "utf-8", value
-    yield "utf-16le", _utf16(value)
+    text = _text(value)
+    yield "utf-16le", text.encode("utf-16-le", "surrogatepass")
+    yield "utf-32le", text.encode("utf-32-le", "surrogatepass")
+    yield "console", b"".join(bytes([byte, _CONSOLE_ATTRIBUTE]) for byte in value)
     for shift in range(3):
-        text = _base64(value, shift)
-        yield "base64", text
-        yield "base64", text.translate(bytes.maketrans(b"+/", b"-_"))
+        code = _base64(value, shift)
+        yield "base64", code
+        yield "base64", code.translate(bytes.maketrans(b"+/", b"-_"))
     yield "hex", value.hex().encode()
     yield "hex", value.hex().upper().encode()
 

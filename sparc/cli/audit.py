@@ -51,9 +51,10 @@ class _Quiet(click.Command):
 def command(target: str, files: tuple[str, ...], as_json: bool) -> int:
     """Look for secrets in a saved state, or in that of a VM or snapshot.
 
-    Each secret is searched for as UTF-8, UTF-16LE, base64 and hex, in the guest's RAM (across page
-    boundaries too), in every other unit, and inside gzip, zlib and PNG data. Secrets are read
-    from files or standard input only, and are never printed: the output names them by number.
+    Each secret is searched for as UTF-8, UTF-16LE, UTF-32LE, cells of a text console, base64 and
+    hex, in the guest's RAM (across page boundaries too), in every other unit, and inside gzip, zlib
+    and PNG data. Secrets are read from files or standard input only, and are never printed: the
+    output names them by number.
 
     Exit status: 0 clean, 1 residue found, 2 not everything could be read.
     """

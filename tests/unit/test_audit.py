@@ -61,6 +61,8 @@ def test_200_planted_are_found_and_200_others_are_not(
     [
         ("utf-8", SECRET),
         ("utf-16le", SECRET.decode().encode("utf-16-le")),
+        ("utf-32le", SECRET.decode().encode("utf-32-le")),
+        ("console", b"".join(bytes((byte, 7)) for byte in SECRET)),
         ("hex", SECRET.hex().encode()),
         ("hex", SECRET.hex().upper().encode()),
         *(("base64", base64.b64encode(b"x" * n + SECRET + b"tail" * n)) for n in range(4)),

@@ -16,7 +16,7 @@ import sys
 import time
 
 PAGE = 4096
-ENCODINGS = ("utf-8", "utf-16le", "base64", "hex")
+ENCODINGS = ("utf-8", "utf-16le", "utf-32le", "console", "base64", "hex")
 
 
 def secret(seed: str, number: int) -> str:
@@ -30,6 +30,9 @@ def encoded(text: str, encoding: str) -> bytes:
     return {
         "utf-8": raw,
         "utf-16le": text.encode("utf-16le"),
+        "utf-32le": text.encode("utf-32le"),
+        # As a text screen keeps it: each character and its colours, grey on black.
+        "console": b"".join(bytes((byte, 7)) for byte in raw),
         "base64": base64.b64encode(raw),
         "hex": raw.hex().encode(),
     }[encoding]

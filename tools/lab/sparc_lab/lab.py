@@ -158,19 +158,12 @@ class Lab:
         """
         environment = self.sandbox.files / "python"
         wheels = self.sandbox.files / "wheels"
-        run(
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "wheel",
-                "-q",
-                "--no-deps",
-                "-w",
-                str(wheels),
-                str(project),
-            ]
-        )
+        # From a copy: building leaves folders behind that the next build would take files from.
+        source = self.sandbox.files / "source"
+        passing = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+        shutil.copytree(project, source, ignore=passing)
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+        run([*pip, "--wheel-dir", str(wheels), str(source)])
         variables = Installation(self.sandbox).variables
         authorities = Path("/etc/ssl/certs/ca-certificates.crt")
         if authorities.exists():

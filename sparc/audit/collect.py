@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sparc.audit.decoders import decoder
@@ -17,10 +18,13 @@ from sparc.sav.state import SavedState
 if TYPE_CHECKING:
     from sparc.audit.scan import AuditWalk
 
-__all__ = ["MAX_FINDINGS", "Collector"]
+__all__ = ["MAX_FINDINGS", "MAX_OF_ONE", "Collector"]
 
 PAGE = c_pgm.PAGE
-MAX_FINDINGS = 10_000
+# What is listed of one secret, and of all: each has an equal share, so that none hides another.
+MAX_OF_ONE = 10_000
+MAX_FINDINGS = 100_000
+_BATCH = 1 << 16
 
 
 class Collector:
@@ -41,18 +45,31 @@ class Collector:
         self.state = state
         self.resolver = Resolver(state)
         self._seen: set[Finding] = set()
+        self._counts: Counter[int] = Counter()
+        self._limit = _share(len(report.secrets))
+        self._more: set[int] = set()
 
     def collect(self) -> None:
         for spot, pattern, layers, inner in self.walk.hits:
             self._add(spot, pattern, layers, inner)
-        lengths = [len(self.wanted[p].value) for _, p in self.raw.hits]
-        spots = self.resolver.resolve([at for at, _ in self.raw.hits], lengths)
-        for found, (_, pattern) in zip(spots, self.raw.hits, strict=True):
-            if found is not None:
-                self._add(found, pattern)
+        for begin in range(0, len(self.raw.hits), _BATCH):
+            hits = self.raw.hits[begin : begin + _BATCH]
+            lengths = [len(self.wanted[p].value) for _, p in hits]
+            spots = self.resolver.resolve([at for at, _ in hits], lengths)
+            for found, (_, pattern) in zip(spots, hits, strict=True):
+                if found is not None:
+                    self._add(found, pattern)
         self._splits()
         self._compressed()
+        # What the matchers did not keep; looking into streams may add to it.
+        for pattern in self.walk.matcher.saturated | self.raw.saturated:
+            self._mark(pattern)
         self.report.findings = sorted(self._seen, key=_order)
+        self.report.more = sorted(self._more)
+
+    def _mark(self, pattern: int) -> None:
+        """Note that not all places of a pattern are known."""
+        self._more.update(number for number, _ in self.wanted[pattern].owners)
 
     def _add(
         self,
@@ -67,24 +84,26 @@ class Collector:
             second is not None and self.resolver.superseded(second)
         )
         for number, encoding in self.wanted[pattern].owners:
-            if len(self._seen) >= MAX_FINDINGS:
-                self.report.more.append(number)
-                continue
-            self._seen.add(
-                Finding(
-                    number,
-                    encoding,
-                    spot.place,
-                    spot.name,
-                    spot.address,
-                    spot.file_offset,
-                    None if second is None else second.address,
-                    cut,
-                    layers,
-                    inner,
-                    superseded,
-                )
+            finding = Finding(
+                number,
+                encoding,
+                spot.place,
+                spot.name,
+                spot.address,
+                spot.file_offset,
+                None if second is None else second.address,
+                cut,
+                layers,
+                inner,
+                superseded,
             )
+            if finding in self._seen:
+                continue
+            if self._counts[number] >= self._limit:
+                self._more.add(number)
+                continue
+            self._counts[number] += 1
+            self._seen.add(finding)
 
     def _splits(self) -> None:
         _, _, keys, offsets = self.walk.ends.joined()
@@ -92,7 +111,11 @@ class Collector:
         def content(row: int) -> bytes:
             return self.resolver.page(int(offsets[row]))
 
-        for split in find_splits(self.wanted, self.walk.ends, content, MAX_FINDINGS):
+        limit = _share(len(self.wanted))
+        splits, dropped = find_splits(self.wanted, self.walk.ends, content, limit)
+        for pattern in dropped:
+            self._mark(pattern)
+        for split in splits:
             inside = PAGE - split.cut
             tail = Resolver.spot(int(keys[split.tail]), inside, int(offsets[split.tail]))
             head = Resolver.spot(int(keys[split.head]), 0, int(offsets[split.head]))
@@ -125,6 +148,11 @@ class Collector:
             stream.close()
         except Damaged as error:
             self.report.problems.append(error)
+
+
+def _share(count: int) -> int:
+    """How many findings each of `count` secrets, or patterns, may have."""
+    return max(1, min(MAX_OF_ONE, MAX_FINDINGS // count))
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:

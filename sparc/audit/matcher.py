@@ -59,13 +59,15 @@ def _escaped(literal: bytes) -> bytes:
 class Matcher:
     """Finds patterns in buffers, one thread at a time.
 
-    A pattern found more than MAX_HITS times is given up on (`saturated`, by pattern number): a
-    buffer full of it would take hours to list. So are the marks of compressed data, after
-    MAX_MARKS of them or MAX_CANDIDATES that look like streams (`gave_up`). In random data, a
-    megabyte holds some 30 marks and one candidate.
+    A pattern found more than MAX_HITS times is given up on: a buffer full of it would take hours
+    to list. Of many patterns, fewer hits each are kept: an equal share of MAX_KEPT. `saturated` are
+    the numbers of the patterns that were found more often than was kept. Marks of compressed data
+    are given up on too, after MAX_MARKS of them or MAX_CANDIDATES that look like streams
+    (`gave_up`). In random data, a megabyte holds some 30 marks and one candidate.
     """
 
     MAX_HITS = 10_000
+    MAX_KEPT = 1 << 19
     MAX_MARKS = 1 << 22
     MAX_CANDIDATES = 1 << 17
 
@@ -74,8 +76,10 @@ class Matcher:
         self.longest = max(len(p.value) for p in patterns)
         self.saturated: set[int] = set()
         self.gave_up = False
+        self._keep = max(1, min(self.MAX_HITS, self.MAX_KEPT // len(patterns)))
+        self._left_out: set[int] = set()  # numbers no longer searched for
         self._marks = self._candidates = 0
-        self._hits: Counter[int] = Counter()
+        self._hits: Counter[int] = Counter()  # all of them, kept or not
         self._lengths = [len(p.value) for p in patterns] + [len(mark) for _, mark in _SIGNATURES]
         self._compile()
 
@@ -84,7 +88,7 @@ class Matcher:
         chosen = [
             (number, literal)
             for number, literal in enumerate([p.value for p in self.patterns] + marks)
-            if number not in self.saturated
+            if number not in self._left_out
         ]
         self._database = database(tuple(chosen)) if chosen else None
 
@@ -97,24 +101,20 @@ class Matcher:
         the stream was tried successfully, or was cut too short to tell), both in no order.
         """
         view = memoryview(data)
+        limit = len(view) if stop is None else stop
         kept: list[tuple[int, int]] = []
         while True:
             found: list[tuple[int, int]] = []
-            if self._scan(view, found):
+            if self._scan(view, limit, found):
                 hits = kept + found
                 break
-            kept += [hit for hit in found if hit[1] in self.saturated]
+            kept += [hit for hit in found if hit[1] in self._left_out]
             self._compile()
         count, candidates = len(self.patterns), []
-        limit = len(view) if stop is None else stop
         result = []
-        for end, number in hits:
-            start = end - self._lengths[number]
-            if start >= limit:
-                continue
+        for start, number in hits:
             if number < count:
                 result.append((start, number))
-                self._hits[number] += 1
                 continue
             self._marks += 1
             if self.gave_up or self._marks > self.MAX_MARKS:
@@ -131,20 +131,27 @@ class Matcher:
             self._compile()
         return result, candidates
 
-    def _scan(self, view: memoryview, found: list[tuple[int, int]]) -> bool:
-        """Append (end, number) of all matches; False if a pattern has become too many."""
+    def _scan(self, view: memoryview, limit: int, found: list[tuple[int, int]]) -> bool:
+        """Append (start, number) of what is kept; False if a pattern has become too many."""
         count, fresh, before, most = len(self.patterns), Counter[int](), self._hits, self.MAX_HITS
-        append = found.append
+        append, lengths, keep = found.append, self._lengths, self._keep
 
         def matched(
             number: int, _from: int, end: int, _flags: int, _context: object
         ) -> bool | None:
-            append((end, number))
+            start = end - lengths[number]
+            if start >= limit:
+                return None
             if number < count:
                 fresh[number] += 1
-                if before[number] + fresh[number] > most:
+                hits = before[number] + fresh[number]
+                if hits > keep:
                     self.saturated.add(number)
+                    if hits <= most:
+                        return None
+                    self._left_out.add(number)
                     return True
+            append((start, number))
             return None
 
         if self._database is None:
@@ -154,6 +161,7 @@ class Matcher:
             self._database.scan(cast(bytes, view), match_event_handler=matched)
         except hyperscan.ScanTerminated:
             return False
+        before.update(fresh)
         return True
 
 

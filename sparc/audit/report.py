@@ -66,7 +66,7 @@ class Report:
     secrets: list[Secret]
     findings: list[Finding] = field(default_factory=list)
     problems: list[SavError] = field(default_factory=list)
-    # Secrets with more findings than are listed.
+    # Secrets found, or maybe found, in more places than are listed.
     more: list[int] = field(default_factory=list)
 
     @property
@@ -74,7 +74,7 @@ class Report:
         """The exit status: CLEAN, RESIDUE, or INCOMPLETE, which outranks both."""
         if self.problems:
             return INCOMPLETE
-        return RESIDUE if self.findings else CLEAN
+        return RESIDUE if self.findings or self.more else CLEAN
 
     def as_json(self) -> dict[str, Any]:
         """The stable schema of `sparc audit --json`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import lzf
 import numpy as np
 
-from sparc.audit.collect import MAX_FINDINGS, Collector
+from sparc.audit.collect import Collector
 from sparc.audit.decoders import Budget, Scanner
 from sparc.audit.matcher import Matcher
 from sparc.audit.patterns import Pattern
@@ -50,7 +50,7 @@ class AuditWalk(Walk):
         self.budget = budget
         self.ends = Ends()
         self.on_progress = progress
-        # (spot, pattern, layers, inner offset)
+        # (spot, pattern, layers, inner offset); as many as the matcher keeps.
         self.hits: list[tuple[Spot, int, tuple[str, ...], int]] = []
         self.candidates: list[tuple[Spot, int]] = []
         self._unit: Unit | None = None
@@ -89,8 +89,7 @@ class AuditWalk(Walk):
         assert unit is not None
         where = int(layers[0].rpartition("@")[2], 16) if layers else offset
         spot = Spot("unit", unit.name, where, unit.data_offset)
-        if len(self.hits) < MAX_FINDINGS * 10:
-            self.hits.append((spot, pattern, layers, offset if layers else 0))
+        self.hits.append((spot, pattern, layers, offset if layers else 0))
 
     # -- pages
 
@@ -201,8 +200,5 @@ def search(
         report.problems.append(LimitExceeded("compressed streams", 0, 0))
     with SavedState.of(walk) as state:
         Collector(report, wanted, walk, raw, state).collect()
-    for pattern in matcher.saturated | raw.saturated:
-        report.more += [number for number, _ in wanted[pattern].owners]
-    report.more = sorted(set(report.more))
     if budget.exceeded:
         report.problems.append(LimitExceeded(budget.exceeded, 0, 0))

@@ -6,6 +6,7 @@ bytes of every page are kept, and a secret cut in two is put together again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ __all__ = ["Ends", "Split", "find_splits"]
 _KEY = 4
 # Below this, parts of two pages that are no neighbours match by chance.
 MIN_APART = 8
+# So many pages that end (or start) with one part of a secret are looked at.
+MAX_PAGES = 10_000
 
 
 class Ends:
@@ -88,12 +91,17 @@ def _members(values: npt.NDArray[np.uint32], keys: npt.NDArray[np.uint32]) -> np
 
 def find_splits(
     patterns: list[Pattern], ends: Ends, content: Callable[[int], bytes], limit: int
-) -> list[Split]:
-    """All splits, at most `limit`; `content(row)` gives the 4096 bytes of a page of `ends`."""
+) -> tuple[list[Split], set[int]]:
+    """All splits, at most `limit` of a pattern, and the patterns of which there may be more.
+
+    `content(row)` gives the 4096 bytes of a page of `ends`.
+    """
     heads, tails, keys, _ = ends.joined()
     if not len(heads):
-        return []
-    return _Finder(patterns, heads, tails, keys, content, limit).run()
+        return [], set()
+    finder = _Finder(patterns, heads, tails, keys, content, limit)
+    finder.run()
+    return finder.splits, finder.dropped
 
 
 class _Finder:
@@ -111,8 +119,11 @@ class _Finder:
         self.content = content
         self.limit = limit
         self.splits: list[Split] = []
+        self.dropped: set[int] = set()
+        self._counts: Counter[int] = Counter()
 
-    def run(self) -> list[Split]:
+    def run(self) -> None:
+        """Fill in `splits` and `dropped`."""
         # All patterns in a row; of each byte, the pattern and the place in it, and the four bytes
         # from it on as a number: what a page would have to start or end with.
         sizes = np.array([len(p.value) for p in self.patterns])
@@ -137,9 +148,6 @@ class _Finder:
         ]
         for number, cut in sorted({*tail_parts, *head_parts, *short}):
             self._pair(number, cut, tail_parts.get((number, cut)), head_parts.get((number, cut)))
-            if len(self.splits) >= self.limit:
-                break
-        return self.splits
 
     def _verified(
         self,
@@ -150,7 +158,10 @@ class _Finder:
         *,
         head: bool,
     ) -> dict[tuple[int, int], list[int]]:
-        """Rows whose page really starts (or ends) with a part of a pattern, by (pattern, cut)."""
+        """Rows whose page really starts (or ends) with a part of a pattern, by (pattern, cut).
+
+        One more than MAX_PAGES of them tell that there were too many.
+        """
         found: dict[tuple[int, int], list[int]] = {}
         for row in _members(values, keys).tolist():
             data = b""
@@ -163,7 +174,7 @@ class _Finder:
                     if not (data.startswith(part) if head else data.endswith(part)):
                         continue
                 rows = found.setdefault((number, cut), [])
-                if len(rows) < self.limit:
+                if len(rows) <= MAX_PAGES:
                     rows.append(row)
         return found
 
@@ -204,6 +215,10 @@ class _Finder:
         head_rows = set(
             heads if long_head and heads else self._short(number, cut, head=True).tolist()
         )
+        if not tail_rows or not head_rows:
+            return
+        if (long_tail and len(tail_rows) > MAX_PAGES) or (long_head and len(head_rows) > MAX_PAGES):
+            self.dropped.add(number)
         alone = {"tails": set(tail_rows), "heads": set(head_rows)}
         # The shorter list drives: the other may be every page that ends with one letter.
         if len(tail_rows) <= len(head_rows):
@@ -229,15 +244,18 @@ class _Finder:
         # Of the rest, each part counts once: which tail belongs to which head nobody can tell.
         ram_tails = sorted(r for r in alone["tails"] if not int(self.keys[r]) >> 32)
         ram_heads = sorted(r for r in alone["heads"] if not int(self.keys[r]) >> 32)
-        for i in range(
-            min(max(len(ram_tails), len(ram_heads)), self.limit) if ram_tails and ram_heads else 0
-        ):
-            if i >= (len(ram_tails) if long_tail else len(ram_heads)):
+        if not ram_tails or not ram_heads:
+            return
+        for i in range(len(ram_tails) if long_tail else len(ram_heads)):
+            if number in self.dropped and self._counts[number] >= self.limit:
                 break
             tail, head = ram_tails[i % len(ram_tails)], ram_heads[i % len(ram_heads)]
             if self.keys[tail] != self.keys[head]:
                 self._add(Split(number, cut, tail, head, False))
 
     def _add(self, split: Split) -> None:
-        if len(self.splits) < self.limit:
-            self.splits.append(split)
+        if self._counts[split.pattern] >= self.limit:
+            self.dropped.add(split.pattern)
+            return
+        self._counts[split.pattern] += 1
+        self.splits.append(split)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from sparc.audit.report import CLEAN, INCOMPLETE, Finding, Report
 
 __all__ = ["text"]
@@ -33,17 +35,23 @@ def _where(finding: Finding) -> str:
 def text(report: Report) -> str:
     """Several lines: each secret's findings, then the verdict."""
     lines = []
+    by_secret: defaultdict[int, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        by_secret[finding.secret].append(finding)
+    cut = set(report.more)
     for secret in report.secrets:
-        found = [f for f in report.findings if f.secret == secret.number]
-        if not found:
+        found = by_secret.get(secret.number, [])
+        if not found and secret.number not in cut:
             continue
-        more = "more than " if secret.number in report.more else ""
+        more = "more than " if secret.number in cut else ""
         places = f"{more}{len(found)} place{'s' if len(found) > 1 else ''}"
+        if not found:
+            places = "too many places to tell which"
         lines.append(f"Secret {secret.number} ({secret.source}, line {secret.line}): {places}")
         lines += [f"  {f.encoding:9} {_where(f)}" for f in found[:_SHOWN]]
         if len(found) > _SHOWN:
             lines.append(f"  ... {len(found) - _SHOWN} more; --json lists them")
-    hit = len({f.secret for f in report.findings})
+    hit = len(by_secret.keys() | cut)
     if report.status == CLEAN:
         lines.append(f"clean: none of {len(report.secrets)} secrets is in this checkpoint")
     else:

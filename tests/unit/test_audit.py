@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from samples import DATA, Make, Search
 
+from sparc.audit import collect as collect_module
 from sparc.audit import matcher as matcher_module
+from sparc.audit import split as split_module
 from sparc.audit.decoders import Budget
-from sparc.audit.report import CLEAN, INCOMPLETE, RESIDUE, Finding
+from sparc.audit.report import CLEAN, INCOMPLETE, RESIDUE, Finding, Report
+from sparc.audit.secrets import Secret
+from sparc.cli.audit_text import text
 from sparc.errors import Damaged, LimitExceeded
 from tools.bench.savwriter import PAGE, SavWriter
 
@@ -136,27 +140,27 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def packed_forms() -> dict[str, bytes]:
-    text = (
+    plain = (
         random.Random(8).randbytes(900).hex().encode()
         + SECRET
         + b" and more" * 90
         + bytes(range(256))
     )
-    whole = zlib.compress(text)
+    whole = zlib.compress(plain)
     picture = png(
         (b"IHDR", bytes(13)), (b"IDAT", whole[:500]), (b"IDAT", whole[500:]), (b"IEND", b"")
     )
     return {
-        "gzip": gzip.compress(text),
-        "zlib": zlib.compress(text, 9),
-        "zlib fast": zlib.compress(text, 1),
+        "gzip": gzip.compress(plain),
+        "zlib": zlib.compress(plain, 9),
+        "zlib fast": zlib.compress(plain, 1),
         "png": picture,
         "gzip'd png": gzip.compress(picture),
         "png text": png((b"IHDR", bytes(13)), (b"zTXt", b"k\0\0" + zlib.compress(SECRET))),
         "png international text": png((b"iTXt", b"k\0\1\0en\0k\0" + zlib.compress(SECRET))),
-        "gzip, two members": gzip.compress(b"first") + gzip.compress(text),
-        "gzip in gzip": gzip.compress(b"a" + gzip.compress(b"b" + gzip.compress(text))),
-        "gzip cut off": gzip.compress(text)[:-150],
+        "gzip, two members": gzip.compress(b"first") + gzip.compress(plain),
+        "gzip in gzip": gzip.compress(b"a" + gzip.compress(b"b" + gzip.compress(plain))),
+        "gzip cut off": gzip.compress(plain)[:-150],
     }
 
 
@@ -207,17 +211,78 @@ def test_nested_too_deep_is_never_clean(make: Make, search: Search) -> None:
     assert search(make({}, {"vga": data}), [SECRET]).status == INCOMPLETE
 
 
+@pytest.mark.parametrize("place", ["ram", "packed", "unit"])
+@pytest.mark.parametrize("frequent", [1, 12], ids=["one", "many"])
 def test_a_secret_on_every_page_does_not_drown_the_report(
+    make: Make, search: Search, monkeypatch: pytest.MonkeyPatch, frequent: int, place: str
+) -> None:
+    # All limits as they relate to each other, a 500th of each.
+    for owner, name in (
+        (matcher_module.Matcher, "MAX_HITS"),
+        (collect_module, "MAX_OF_ONE"),
+        (collect_module, "MAX_FINDINGS"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name) // 500)
+    rng = random.Random(6)
+    common = [b"common-%02d" % i for i in range(frequent)]
+    pages = {
+        i: page(rng, packed=place == "packed")[: PAGE // 2].ljust(PAGE - 200, b"-")
+        + b"".join(common).ljust(200)
+        for i in range(100)
+    }
+    # After all of the others.
+    pages[99] = pages[99][:-11] + b"rare-secret"
+    content = b"".join(pages.values())
+    path = make({}, {"vga": content}) if place == "unit" else make(pages)
+    report = search(path, [*common, b"rare-secret", b"in no place"])
+    assert (report.status, report.problems) == (RESIDUE, [])
+    assert report.more == list(range(1, frequent + 1))
+    assert all(found(report.findings, number) for number in report.more)
+    where = ("unit" if place == "unit" else "ram", 100 * PAGE - 11)
+    assert found(report.findings, frequent + 1) == [where]
+    assert len(report.findings) <= collect_module.MAX_FINDINGS
+    lines = text(report).splitlines()
+    assert lines[-1] == f"residue: {frequent + 1} of {frequent + 2} secrets found"
+    assert f"Secret {frequent + 1} (test, line {frequent + 1}): 1 place" in lines
+
+
+def test_a_secret_across_every_page_does_not_drown_the_others(
     make: Make, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matcher_module.Matcher, "MAX_HITS", 20)
-    rng = random.Random(6)
-    pages = {i: rng.randbytes(PAGE - 40) + b"common" + rng.randbytes(34) for i in range(100)}
-    pages[50] = pages[50][:200] + b"rare-secret" + pages[50][211:]
-    report = search(make(pages), [b"common", b"rare-secret"])
-    assert report.more == [1]
+    monkeypatch.setattr(collect_module, "MAX_FINDINGS", 48)
+    rng = random.Random(7)
+    pages = {i: b"secret" + rng.randbytes(PAGE - 13) + b"common-" for i in range(80)}
+    pages[90] = rng.randbytes(PAGE - 5) + b"rare-"
+    pages[91] = b"other" + rng.randbytes(PAGE - 5)
+    report = search(make(pages), [b"common-secret", b"rare-other", b"in no place"])
+    assert (report.more, report.problems) == ([1], [])
     assert found(report.findings, 1)
-    assert found(report.findings, 2) == [("ram", 50 * PAGE + 200)]
+    assert found(report.findings, 2) == [("ram", 91 * PAGE - 5)]
+
+
+def test_what_too_many_page_ends_hide_is_never_clean(
+    make: Make, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_module, "MAX_PAGES", 20)
+    rng = random.Random(8)
+    # Too short to be put together but from neighbours, and these come last.
+    pages = {2 * i: rng.randbytes(PAGE - 4) + b"Zq#9" for i in range(40)}
+    pages[79] = b"!x" + rng.randbytes(PAGE - 2)
+    report = search(make(pages), [b"Zq#9!x", b"in no place"])
+    assert (report.status, report.more) == (RESIDUE, [1])
+    del pages[79]
+    pages[81] = b"." * PAGE
+    assert search(make(pages), [b"Zq#9!x", b"in no place"]).status == CLEAN
+
+
+def test_what_cannot_be_listed_is_residue_and_named() -> None:
+    secrets = [Secret(1, "test", 1, b"common"), Secret(2, "test", 2, b"absent")]
+    report = Report("a.sav", secrets, more=[1])
+    assert report.status == RESIDUE
+    assert report.as_json()["status"] == "residue"
+    lines = text(report).splitlines()
+    assert lines[0].startswith("Secret 1 (test, line 1): ")
+    assert lines[-1] == "residue: 1 of 2 secrets found"
 
 
 def test_damage_is_searched_but_never_clean(tmp_path: Path, make: Make, search: Search) -> None:

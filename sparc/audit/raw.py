@@ -12,6 +12,7 @@ become shorter meanwhile, that ends the helper by a signal, and this process onl
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import signal
@@ -26,6 +27,8 @@ __all__ = ["RawSearch"]
 
 _WINDOW = 8 << 20
 _DONE, _UNREADABLE, _TOO_MANY = 1, 2, 3
+# How many numbers stand before a result's lists.
+_HEAD = 4
 
 
 class RawSearch:
@@ -63,19 +66,22 @@ class RawSearch:
         parts = []
         while part := os.read(self._pipe, 1 << 20):
             parts.append(part)
-        self.close()
+        status = self._reap()
         data = array("q")
         raw = b"".join(parts)
-        if not raw or len(raw) % 8:
-            raise NotReadable(self._path, "it was changed, or the search was stopped, meanwhile")
+        # One that was stopped may have written any part of its result.
+        if status or len(raw) < _HEAD * 8 or len(raw) % 8:
+            raise self._stopped()
         data.frombytes(raw)
-        state, hits, candidates = data[:3]
+        state, hits, candidates, saturated = data[:_HEAD]
         if state == _UNREADABLE:
             raise NotReadable(self._path, os.strerror(hits))
+        if len(data) != _HEAD + 2 * hits + 2 * candidates + saturated:
+            raise self._stopped()
         own = self._search
         self.too_many = state == _TOO_MANY or own.matcher.gave_up
-        end = 3 + 2 * hits
-        for flat in (data[3:end], own.hits):
+        end = _HEAD + 2 * hits
+        for flat in (data[_HEAD:end], own.hits):
             self.hits += zip(flat[::2], flat[1::2], strict=True)
         for flat in (data[end : end + 2 * candidates], own.candidates):
             pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -87,9 +93,17 @@ class RawSearch:
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            os.close(self._pipe)
-            self._pid = 0
+            self._reap()
+
+    def _reap(self) -> int:
+        """Wait for the helper's end; 0 if it ended well."""
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._pipe)
+        self._pid = 0
+        return status
+
+    def _stopped(self) -> NotReadable:
+        return NotReadable(self._path, "it was changed, or the search was stopped, meanwhile")
 
 
 class _Search:
@@ -127,8 +141,16 @@ class _Search:
         while (number := left[1]) >= left[0]:
             left[1] = number - 1
             start, size = self._extent(number)
-            count = os.preadv(self.fd, [view[:size]], start)
-            self._window(view[:count], start)
+            self._read(view[:size], start)
+            self._window(view[:size], start)
+
+    def _read(self, view: memoryview, start: int) -> None:
+        """Fill `view`: one call may read less than is there."""
+        while view:
+            count = os.preadv(self.fd, [view], start)
+            if not count:
+                raise OSError(errno.ENODATA, "it became shorter meanwhile")
+            view, start = view[count:], start + count
 
     def _extent(self, number: int) -> tuple[int, int]:
         start = number * _WINDOW
@@ -142,15 +164,11 @@ class _Search:
             self.candidates.extend((start + at, kind << 1 | sure))
 
     def result(self) -> array[int]:
-        """State, numbers of hits and candidates, these, and the saturated patterns."""
+        """State, numbers of hits, candidates and saturated patterns, and all of these."""
         state = _TOO_MANY if self.matcher.gave_up else _DONE
-        head = [state, len(self.hits) // 2, len(self.candidates) // 2]
-        return (
-            array("q", head)
-            + self.hits
-            + self.candidates
-            + array("q", sorted(self.matcher.saturated))
-        )
+        saturated = array("q", sorted(self.matcher.saturated))
+        head = [state, len(self.hits) // 2, len(self.candidates) // 2, len(saturated)]
+        return array("q", head) + self.hits + self.candidates + saturated
 
 
 def _child(search: _Search, pipe: int, other: int) -> None:
@@ -162,7 +180,7 @@ def _child(search: _Search, pipe: int, other: int) -> None:
             search.from_front()
             result = search.result()
         except OSError as error:
-            result = array("q", [_UNREADABLE, error.errno or 0, 0])
+            result = array("q", [_UNREADABLE, error.errno or 0, 0, 0])
         left = memoryview(result).cast("B")
         while left:
             left = left[os.write(pipe, left) :]

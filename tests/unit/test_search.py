@@ -6,6 +6,8 @@ import base64
 import os
 import random
 import signal
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,80 @@ def test_a_helper_that_dies_is_no_clean_bill(
     monkeypatch.setattr(raw_module._Search, "from_front", die)
     with pytest.raises(NotReadable):
         search(make({1: b"x" * PAGE}), [SECRET])
+
+
+def raw_search(path: Path, data: bytes, size: int | None = None) -> RawSearch:
+    path.write_bytes(data)
+    matcher = Matcher(patterns([Secret(1, "t", 1, SECRET)]))
+    # Left open, as the search uses it to its end.
+    return RawSearch(os.open(path, os.O_RDONLY), size or len(data), str(path), matcher)
+
+
+@pytest.mark.parametrize("written", [0, 4, 8, 24, 32, 40, None])
+def test_a_helper_killed_while_it_tells_is_no_clean_bill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
+    parent, write = os.getpid(), os.write
+
+    def die(pipe: int, data: memoryview) -> int:
+        if os.getpid() == parent:
+            return write(pipe, data)
+        write(pipe, data[:written])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    monkeypatch.setattr(os, "write", die)
+    search = raw_search(tmp_path / "raw", bytes(PAGE) + SECRET)
+    with pytest.raises(NotReadable):
+        search.wait()
+
+
+@pytest.mark.parametrize("change", [-1, -2, 2])
+def test_a_result_of_another_length_than_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: int
+) -> None:
+    result = raw_module._Search.result
+
+    def other(self: raw_module._Search) -> array[int]:
+        whole = result(self)
+        return whole[:change] if change < 0 else whole + array("q", [0] * change)
+
+    monkeypatch.setattr(raw_module._Search, "result", other)
+    search = raw_search(tmp_path / "raw", bytes(PAGE) + SECRET)
+    with pytest.raises(NotReadable):
+        search.wait()
+
+
+def test_a_short_read_is_no_whole_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preadv = os.preadv
+
+    def short(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
+        return preadv(fd, [buffers[0][:1000]], offset)
+
+    monkeypatch.setattr(os, "preadv", short)
+    monkeypatch.setattr(raw_module._Search, "from_front", lambda self: None)
+    search = raw_search(tmp_path / "raw", bytes(3 * PAGE) + SECRET)
+    search.help()
+    search.wait()
+    assert search.hits == [(3 * PAGE, 0)]
+
+
+def test_a_file_that_becomes_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw_module._Search, "from_front", lambda self: None)
+    search = raw_search(tmp_path / "raw", bytes(3 * PAGE), 5 * PAGE)
+    with pytest.raises(NotReadable, match="shorter"):
+        search.help()
+    search.close()
+
+
+def test_of_many_patterns_fewer_hits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    common = [b"common-%02d" % i for i in range(20)]
+    wanted = patterns([Secret(i, "t", i, value) for i, value in enumerate([*common, SECRET], 1)])
+    monkeypatch.setattr(Matcher, "MAX_KEPT", 3 * len(wanted))
+    matcher = Matcher(wanted)
+    numbers = {pattern.value: number for number, pattern in enumerate(wanted)}
+    for _ in range(2):
+        hits, _ = matcher.scan(b"".join(common) * 2 + SECRET)
+    assert matcher.saturated == {numbers[value] for value in common}
+    assert [number for _, number in hits].count(numbers[SECRET]) == 1
+    assert len(hits) == 20 + 1

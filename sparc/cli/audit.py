@@ -56,6 +56,10 @@ def command(target: str, files: tuple[str, ...], as_json: bool) -> int:
     and PNG data. Secrets are read from files or standard input only, and are never printed: the
     output names them by number.
 
+    Not found: secrets under 8 bytes that run from one page frame into another that is no neighbour.
+    A compressed stream in RAM is followed through adjacent pages only. Text drawn as pixels is not
+    found.
+
     Exit status: 0 clean, 1 residue found, 2 not everything could be read.
     """
     from sparc.audit.secrets import read_secrets

@@ -228,3 +228,11 @@ def test_unreadable_targets(capfd: pytest.CaptureFixture[str], tmp_path: Path) -
         ):
             status, out, err = run(capfd, *command)
             assert (status, out, err.count("\n")) == (2, "", 1), command
+
+
+def test_audit_says_what_it_does_not_find(capfd: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capfd, "audit", "--help")
+    told = " ".join(out.split())
+    assert status == 0
+    for limit in ("under 8 bytes", "adjacent pages only", "drawn as pixels"):
+        assert limit in told

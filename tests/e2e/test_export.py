@@ -39,12 +39,8 @@ def test_drgn_lists_the_guests_processes(
     assert (1, "init") in tasks
 
 
-def test_volatility_recognises_the_kernel(machine: VirtualBoxMachine, exported: Path) -> None:
+def test_volatility_takes_it_for_a_core(exported: Path) -> None:
     program = Path(sys.executable).with_name("vol")
-    done = subprocess.run(
-        [program, "-q", "-f", exported, "banners.Banners"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert f"Linux version {machine.run(['uname', '-r']).text} " in done.stdout, done.stderr
+    argv = [str(program), "-q", "-f", str(exported), "layerwriter.LayerWriter", "--list"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "Elf64Layer" in done.stdout, done.stderr

@@ -173,6 +173,34 @@ def test_what_a_killed_up_leaves_is_replaced_by_the_next(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "user.lock"]
 
 
+def test_what_is_gone_is_replaced_and_what_is_off_is_kept(tmp_path: Path) -> None:
+    sparc_lab = _commands(tmp_path)
+    try:
+        assert sparc_lab("up", "--name", "one").returncode == 0
+        holder = Process.recorded(tmp_path / "user/holder.json")
+        assert holder is not None
+        holder.end(grace=0)  # As a reboot of the host does.
+        (status,) = json.loads(sparc_lab("status", "--json").stdout)
+        assert status["state"] == "absent"
+        assert sparc_lab("up", "--name", "one").returncode == 0
+        assert sparc_lab("checkpoint", "kept", "--name", "one").returncode == 0
+        manage = ("host", "--", "/usr/lib/virtualbox/VBoxManage", "-q")
+        assert sparc_lab(*manage, "controlvm", "one", "poweroff").returncode == 0
+        refused = sparc_lab("up", "--name", "one")
+        assert refused.returncode == 2 and "has checkpoints" in refused.stderr
+        assert sparc_lab("restore", "kept", "--name", "one").returncode == 0
+        assert sparc_lab("run", "--name", "one", "--", "echo", "on").stdout == "on\n"
+        unknown = sparc_lab("down", "--name", "two")
+        assert unknown.returncode == 1 and "'two' is absent" in unknown.stderr
+    finally:
+        assert sparc_lab("down", "--name", "one").returncode == 0
+
+
+def test_nobody_else_may_look_into_a_lab(lab: Lab, machine: VirtualBoxMachine) -> None:
+    for folder in (lab.home, machine.folder):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
 def test_the_command_line_does_it_all(tmp_path: Path) -> None:
     sparc_lab = _commands(tmp_path)
     try:

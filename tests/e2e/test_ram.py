@@ -47,6 +47,7 @@ def test_ram_equals_the_core(sized: VirtualBoxMachine, tmp_path: Path, way: str)
         assert saved.memory.size == sized.settings.memory << 20
         assert saved.memory.cpus == sized.settings.cpus
         compared, differing = differing_pages(saved, core)
+    core.unlink()
     assert differing == []
     legacy_window = (0x100000 - 0xA0000) // _PAGE
     assert compared == (sized.settings.memory << 20) // _PAGE - legacy_window

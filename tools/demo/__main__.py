@@ -68,6 +68,8 @@ def _show(machine: VirtualBoxMachine, step: Callable[[str], None]) -> None:
     step(f"taken in {time.monotonic() - began:.1f} s: {path.stat().st_size >> 20} MB")
     step("searching the saved state for the secret")
     found = _audit(path, secret)
+    if not found:
+        sys.exit("demo: what was typed did not reach the guest")
     print()
     _print_places(machine, found)
     print()
@@ -101,9 +103,11 @@ def _print_places(machine: VirtualBoxMachine, found: list[dict[str, Any]]) -> No
 
 
 def _place(finding: dict[str, Any], owners: dict[int, str]) -> str:
-    where = "guest memory" if finding["place"] == "ram" else f"unit {finding.get('unit')}"
-    address = finding.get("address", finding.get("offset", 0))
-    owner = owners.get(address // _PAGE_BYTES, "") if finding["place"] == "ram" else ""
+    address = finding["address"]
+    if finding["place"] == "ram":
+        where, owner = "guest memory", owners[address // _PAGE_BYTES]
+    else:
+        where, owner = f"{finding['place']} {finding['name']}", ""
     return f"{where:12} {address:#012x}  as {finding['encoding']:<10} {owner}"
 
 

@@ -6,12 +6,13 @@ exchange disk, a raw image that the guest has as ``/dev/sdb`` and reads and writ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shlex
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,7 @@ class Agent:
         size = source.stat().st_size
         mode = source.stat().st_mode & 0o7777
         quoted = shlex.quote(target)
-        with locked(self._lock), source.open("rb") as file:
+        with locked(self._lock), source.open("rb") as file, self._wiped_exchange():
             self._checked(f": > {quoted}", timeout)
             for offset in range(0, size, EXCHANGE_BYTES):
                 length = min(EXCHANGE_BYTES, size - offset)
@@ -108,14 +109,13 @@ class Agent:
                 self._checked(f"{copy} oflag=direct 2>/dev/null || {copy}", timeout)
             self._checked(f"truncate -s {size} {quoted}", timeout)
             self._checked(f"chmod {mode:o} {quoted}", timeout)
-            self._wipe_exchange()
 
     def get(self, source: str, target: Path, timeout: float = 600) -> None:
         """Copy a file out of the guest."""
         quoted = shlex.quote(source)
         with locked(self._lock):
             size = int(self._checked(f"stat -Lc %s {quoted}", timeout).text)
-            with target.open("wb") as file:
+            with target.open("wb") as file, self._wiped_exchange():
                 for offset in range(0, size, EXCHANGE_BYTES):
                     length = min(EXCHANGE_BYTES, size - offset)
                     copy = (
@@ -125,7 +125,6 @@ class Agent:
                     direct = f"{copy} iflag=direct 2>/dev/null"
                     self._checked(f"{direct} || {copy} iflag=fullblock", timeout)
                     file.write(self._read_exchange(length))
-            self._wipe_exchange()
 
     def type_line(self, text: str) -> None:
         """Type on the guest's serial terminal; each newline is an Enter."""
@@ -147,8 +146,8 @@ class Agent:
                     if words[:2] == [b"A", str(number).encode()]:
                         status, out, err = (int(word) for word in words[2:5])
                         if words[5] == b"disk":
-                            output = self._read_exchange(out + err)
-                            self._wipe_exchange()
+                            with self._wiped_exchange():
+                                output = self._read_exchange(out + err)
                         else:
                             output = reader.read(out + err)
                         return Result(status, output[:out], output[out:])
@@ -179,11 +178,15 @@ class Agent:
             raise GuestError(f"the guest announced {length} bytes, {len(data)} came")
         return data
 
-    def _wipe_exchange(self) -> None:
-        """Empty the disk and push what the guest's disk controller still holds of it out."""
-        with self._exchange.open("r+b") as file:
-            file.truncate(0)
-            file.truncate(EXCHANGE_BYTES)
+    @contextlib.contextmanager
+    def _wiped_exchange(self) -> Iterator[None]:
+        """Empty the disk afterwards, and push what the guest's controller still holds of it out."""
+        try:
+            yield
+        finally:
+            with self._exchange.open("r+b") as file:
+                file.truncate(0)
+                file.truncate(EXCHANGE_BYTES)
         self._run("dd if=/dev/sdb of=/dev/null iflag=direct bs=256k count=1 status=none", 60)
 
 

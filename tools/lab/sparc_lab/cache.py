@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import BuildError
+
 __all__ = ["Cache", "Entry", "locked"]
 
 _SEAL = ".complete"
@@ -113,8 +115,9 @@ class Cache:
     def _drop_stale(self, entry: Entry) -> None:
         """Remove entries of the same name that were made from something else, long unused."""
         for path in self.root.glob(f"{entry.name}-*"):
-            if path == self.path(entry) or time.time() - path.stat().st_mtime < _UNUSED_SECONDS:
-                continue
+            with contextlib.suppress(FileNotFoundError):
+                if path == self.path(entry) or time.time() - path.stat().st_mtime < _UNUSED_SECONDS:
+                    continue
             with (self.root / "lock" / path.name).open("a") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,5 +151,5 @@ def _remove_tree(path: Path) -> None:
         return
     mounts = Path("/proc/self/mounts").read_text()
     if f" {path.resolve()}/" in mounts:
-        raise RuntimeError(f"something is mounted below {path}")
+        raise BuildError(f"something is mounted below {path}", "unmount it")
     shutil.rmtree(path)

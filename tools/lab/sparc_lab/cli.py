@@ -242,10 +242,13 @@ def down(name: str, everything: bool) -> None:
 
 
 def _describe(machine: Machine) -> dict[str, Any]:
-    checkpoints = machine.checkpoints() if isinstance(machine, VirtualBoxMachine) else {}
+    try:
+        state = machine.state()
+    except LabError:
+        state = "unknown"
     return {
         **vars(machine.settings),
-        "state": machine.state(),
+        "state": state,
         "folder": str(machine.folder),
-        "checkpoints": {name: str(path) for name, path in checkpoints.items()},
+        "checkpoints": {name: str(path) for name, path in machine.checkpoints().items()},
     }

@@ -48,9 +48,9 @@ class NotRunning(LabError):
 
     def __init__(self, name: str, state: str = "absent") -> None:
         hint = (
-            f"sparc-lab restore CHECKPOINT --name {name}"
-            if state == "saved"
-            else f"sparc-lab up --name {name}"
+            f"sparc-lab up --name {name}"
+            if state == "absent"
+            else f"sparc-lab restore CHECKPOINT --name {name}; sparc-lab status lists them"
         )
         super().__init__(f"the virtual machine {name!r} is {state}", hint)
         self.name = name

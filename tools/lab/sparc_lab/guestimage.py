@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .cache import Entry
 from .processes import run
-from .trees import chroot_argv, copy_tree, install
+from .trees import ALONE, chroot_argv, copy_tree, install
 
 __all__ = ["COMMAND_LINE", "boot_iso", "guest_file", "kernel", "root_disk"]
 
@@ -150,5 +150,5 @@ def _in_tree(tree: Path, work: Path, script: str, log: Path) -> None:
     """Run a shell script in a tree that sees the folder ``work`` as ``/build``."""
     bind = 'mount --bind "$1" "$0/build" && shift && exec "$@"'
     argv = chroot_argv(tree, ["sh", "-c", script])
-    outer = ["unshare", "--mount", "--propagation", "private", "sh", "-c", bind, str(tree)]
+    outer = [*ALONE, "sh", "-c", bind, str(tree)]
     run([*outer, str(work), *argv], timeout=3000, log=log)

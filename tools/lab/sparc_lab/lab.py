@@ -49,10 +49,12 @@ class Lab:
         assert me is not None
         name = f"owned-{me.pid}-{next(_numbers)}" if owned else "user"
         self.home = base / name
+        # What is typed in guests passes through here: nobody else may look.
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(base / "lock"):
             _sweep(base)
             if owned:
-                self.home.mkdir()
+                self.home.mkdir(mode=0o700)
                 me.record(self.home / "owner.json")
         self._lock = base / f"{name}.lock"
         self._parts: Parts | None = None
@@ -96,11 +98,7 @@ class Lab:
             ready = self._ready(settings)
         with self._changing():
             if settings.name in self.names():
-                earlier = self._machine(settings.name)
-                if self._phase(settings.name) == "up" and earlier.state() != "off":
-                    message = f"{settings.name!r} is up already"
-                    raise UsageError(message, f"sparc-lab down --name {settings.name}")
-                earlier.remove()
+                self._make_room(self._machine(settings.name))
             self.start()
             machine = _KINDS[settings.hypervisor](settings, self.sandbox)
             machine.prepare_folder("starting")
@@ -137,14 +135,17 @@ class Lab:
         with self._changing():
             if name in self.names():
                 self._remove(self._machine(name))
-            elif not self.names():
+            elif self.names():
+                raise NotRunning(name)
+            else:
                 self.sandbox.end()
 
     def close(self) -> None:
         """End all machines and the sandbox, and leave nothing of the lab."""
         with self._changing():
             self.sandbox.end()
-        self._lock.unlink(missing_ok=True)
+        if self.owned:
+            self._lock.unlink(missing_ok=True)
 
     def host(self, argv: Sequence[str]) -> int:
         """Run a program where the machines' VirtualBox is installed; its status."""
@@ -182,6 +183,17 @@ class Lab:
     def _changing(self) -> Iterator[None]:
         with locked(self._lock):
             yield
+
+    def _make_room(self, earlier: Machine) -> None:
+        """Remove what is left of a machine of the same name, unless somebody may still want it."""
+        if self._phase(earlier.name) == "up" and self.sandbox.holder() is not None:
+            what = "is up already"
+            if earlier.state() in ("off", "aborted"):
+                what = "is off and has checkpoints" if earlier.checkpoints() else ""
+            if what:
+                message = f"{earlier.name!r} {what}"
+                raise UsageError(message, f"sparc-lab down --name {earlier.name}")
+        earlier.remove()
 
     def _settings(self, name: str) -> dict[str, object]:
         record = self.home / "files" / name / "run" / "machine.json"

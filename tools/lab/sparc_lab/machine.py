@@ -85,6 +85,10 @@ class Machine(ABC):
     def discard(self) -> None:
         """Make the hypervisor forget it."""
 
+    def checkpoints(self) -> dict[str, Path]:
+        """The saved state of each checkpoint by the checkpoint's name, oldest first."""
+        return {}
+
     # -- what is the same for all
 
     def run(self, argv: Sequence[str], timeout: float = 120) -> Result:
@@ -140,7 +144,8 @@ class Machine(ABC):
     def prepare_folder(self, phase: str) -> None:
         """Lay out an empty folder with an exchange disk, known to later runs from the first."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "run").mkdir(parents=True)
+        self.folder.mkdir(mode=0o700, parents=True)
+        (self.folder / "run").mkdir()
         self.save_settings(phase)
         with (self.folder / "exchange.raw").open("wb") as file:
             file.truncate(EXCHANGE_BYTES)

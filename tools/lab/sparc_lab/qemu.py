@@ -100,6 +100,7 @@ class QemuMachine(Machine):
         if was_running:
             self.pause()
         try:
+            target.touch(mode=0o600)
             with target.open("wb") as file:
                 for start, length in ((0, low), (_HIGH_START, size - low)):
                     if length:

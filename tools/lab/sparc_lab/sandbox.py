@@ -9,12 +9,12 @@ and drops every mount.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from .errors import LabError, StartError
 from .processes import Process, run, wait_for
@@ -39,7 +39,9 @@ for pair; do
 done
 echo ready
 exec >/dev/null 2>&1
-while IFS= read -r _; do :; done
+IFS= read -r word
+[ "$word" = keep ] || exit
+while :; do sleep 100000 & wait; done
 """
 
 
@@ -54,6 +56,7 @@ class Sandbox:
         self.home = home
         self.files = home / "files"
         self._record = home / "holder.json"
+        self._owner: IO[str] | None = None
 
     def holder(self) -> Process | None:
         """The process that holds the sandbox, if it is alive."""
@@ -67,33 +70,32 @@ class Sandbox:
         Raises:
             StartError: the namespaces or mounts could not be made.
         """
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("files", "upper", "root"):
-            (self.home / name).mkdir(parents=True, exist_ok=True)
+            (self.home / name).mkdir(exist_ok=True)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         argv += ["bash", "-c", _SETUP, "holder", str(self.home)]
         argv += [f"{name}={path}" for name, path in trees.items()]
-        # The holder lives until its standard input closes. Unowned, it holds the other end itself.
-        reader, writer = os.pipe()
+        # The holder lives until its standard input closes, or for ever once it is told to: so none
+        # is left that was not recorded.
+        pipe = subprocess.PIPE
         outer = subprocess.Popen(
-            argv,
-            stdin=reader,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            pass_fds=() if owned else (writer,),
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
-        os.close(reader)
-        if not owned:
-            os.close(writer)
-        assert outer.stdout is not None and outer.stderr is not None
-        if outer.stdout.readline().strip() != "ready":
-            reason = outer.stderr.read().strip()
-            raise StartError(f"the lab's namespaces could not be set up: {reason}")
+        assert outer.stdin is not None and outer.stdout is not None and outer.stderr is not None
+        with outer.stdout, outer.stderr:
+            if outer.stdout.readline().strip() != "ready":
+                reason = outer.stderr.read().strip()
+                raise StartError(f"the lab's namespaces could not be set up: {reason}")
         holder = _only_child(outer.pid)
         if holder is None:
             raise StartError("the lab's holder ended at once")
         holder.record(self._record)
+        if owned:
+            self._owner = outer.stdin
+        else:
+            with outer.stdin:
+                outer.stdin.write("keep\n")
 
     def argv(
         self, tree: str | None, argv: Sequence[str], env: Mapping[str, str] | None = None
@@ -126,7 +128,9 @@ class Sandbox:
         timeout: float = 120,
     ) -> str:
         """Run a program in a tree to its end; its output."""
-        return run(self.argv(tree, argv, env), timeout=timeout)
+        # Ending nsenter from outside would not end what runs inside.
+        limited = ["timeout", "-k", "5", str(round(timeout)), *argv]
+        return run(self.argv(tree, limited, env), timeout=timeout + 30)
 
     def spawn(
         self,
@@ -167,6 +171,9 @@ class Sandbox:
         holder = self.holder()
         if holder is not None:
             holder.end(grace=0)
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
         with contextlib.suppress(FileNotFoundError):
             self._record.unlink()
         shutil.rmtree(self.home, ignore_errors=True)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from .cache import Entry
 from .processes import run
 
-__all__ = ["chroot_argv", "copy_tree", "install", "tools_tree", "tree_base", "virtualbox_tree"]
+__all__ = [
+    "ALONE",
+    "chroot_argv",
+    "copy_tree",
+    "install",
+    "tools_tree",
+    "tree_base",
+    "virtualbox_tree",
+]
 
 _MIRROR = "http://deb.debian.org/debian"
 
@@ -48,6 +57,11 @@ TOOLS_PACKAGES = (
 # Neither is of use in a tree that is thrown away as a whole; both cost minutes.
 _DPKG = "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\n"
 _APT = 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\n'
+# Whatever a maker starts ends with it, however that ends, and so does what it mounted.
+ALONE = (
+    *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"),
+    *("--mount-proc", "--propagation", "private"),
+)
 _MOUNT = (
     'mount -t proc proc "$0/proc" && mount --rbind /sys "$0/sys" && mount --rbind /dev "$0/dev"'
     ' && exec chroot "$0" "$@"'
@@ -57,7 +71,7 @@ _MOUNT = (
 def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
     """A command line that runs ``argv`` in ``tree``, with mounts that vanish with it."""
     return [
-        *("unshare", "--mount", "--propagation", "private", "sh", "-c", _MOUNT, str(tree)),
+        *(*ALONE, "sh", "-c", _MOUNT, str(tree)),
         *("/usr/bin/env", "-i", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"),
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
         *argv,
@@ -67,7 +81,8 @@ def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
 def _debootstrap(suite: str, components: str, tree: Path, log: Path) -> None:
     mirror = os.environ.get("SPARC_LAB_MIRROR", _MIRROR)
     options = ["--variant=minbase", f"--components={components}"]
-    run(["debootstrap", *options, suite, str(tree), mirror], timeout=1800, log=log)
+    argv = [*ALONE, "debootstrap", *options, suite, str(tree), mirror]
+    run(argv, timeout=1800, log=log)
     (tree / "etc/apt/apt.conf.d/90lab").write_text(_APT)
     (tree / "etc/dpkg/dpkg.cfg.d/90lab").write_text(_DPKG)
     daemons = tree / "usr/sbin/policy-rc.d"
@@ -77,6 +92,9 @@ def _debootstrap(suite: str, components: str, tree: Path, log: Path) -> None:
 
 def install(tree: Path, packages: Sequence[str], log: Path) -> None:
     """Install Debian packages into a tree and drop what was downloaded for it."""
+    # The tree may be a copy of one that was made long ago.
+    shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
+    run(chroot_argv(tree, ["apt-get", "update"]), timeout=600, log=log)
     argv = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     run(chroot_argv(tree, argv), timeout=1800, log=log)
     run(chroot_argv(tree, ["apt-get", "clean"]), log=log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import uuid
+import tempfile
 from pathlib import Path
 
 from .machine import Settings
@@ -62,14 +62,9 @@ class Installation:
 
         ``text`` says which; it goes through a file, since everybody sees arguments.
         """
-        script = self._sandbox.files / "vbox_api.py"
-        if not script.exists():
-            shutil.copy(Path(__file__).parent / "host" / "vbox_api.py", script)
-        order = self._sandbox.files / f"order-{uuid.uuid4().hex}"
-        order.touch(mode=0o600)
-        order.write_text(text)
-        try:
+        with tempfile.TemporaryDirectory(dir=self._sandbox.files) as folder:
+            script = Path(shutil.copy(Path(__file__).parent / "host" / "vbox_api.py", folder))
+            order = Path(folder, "order")
+            order.write_text(text)
             argv = ["python3", str(script), action, machine, str(order)]
             self._sandbox.run(TREE, argv, env=self.variables, timeout=300)
-        finally:
-            order.unlink()

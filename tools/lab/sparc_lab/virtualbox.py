@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +26,9 @@ CHECKPOINT_WAYS = ("gui", "vboxmanage", "api", "live", "savestate")
 _CONTROLLER = "IDE"
 
 _UARTS = (("--uart1", "0x3F8", "4", "ttyS0"), ("--uart2", "0x2F8", "3", "ttyS1"))
-_STATES = {"running": "running", "paused": "paused", "saved": "saved", "aborted": "aborted"}
+_AT_REST = ("off", "saved", "aborted", "absent")
+_LAUNCHES = 3
+_LAUNCH_SECONDS = 40.0
 _XML = "{http://www.virtualbox.org/}"
 
 
@@ -83,7 +84,7 @@ class VirtualBoxMachine(Machine):
     def start(self, timeout: float, *, paused: bool = False) -> None:
         """See `Machine.start`. If ``paused``, return when it is loaded and before it runs."""
         self.start_relay()
-        process = self.launch(*["--start-paused"] * paused)
+        process = self._launched(*["--start-paused"] * paused)
         try:
             if not paused:
                 self.await_agent(process, timeout)
@@ -94,18 +95,31 @@ class VirtualBoxMachine(Machine):
             process.end(grace=2)
             raise
 
+    def _launched(self, *options: str) -> Process:
+        """Start its process, anew if that shows a dialog instead of a machine."""
+        for _ in range(_LAUNCHES):
+            process = self.launch(*options)
+            wait_for(lambda: self.state() not in _AT_REST, timeout=_LAUNCH_SECONDS, step=0.3)
+            if self.state() not in _AT_REST and process.alive():
+                return process
+            process.end(grace=2)
+        raise StartError(f"VirtualBox does not start {self.name}", self.evidence())
+
     def state(self) -> str:
         """See `Machine.state`."""
+        words = self._information().get("State", "absent").split(" (since")[0]
+        return "off" if words == "powered off" else words
+
+    def _information(self) -> dict[str, str]:
+        """What VirtualBox says of it, by VirtualBox's own words; empty if it knows none such."""
         if self.sandbox.holder() is None:
-            return "absent"
-        try:
-            found = re.search(
-                r'^VMState="(\w+)"', self.manage("showvminfo", self.name, "--machinereadable"), re.M
-            )
-        except CommandError:
-            return "absent"
-        word = found[1] if found else "absent"
-        return _STATES.get(word, "off" if word == "poweroff" else word)
+            return {}
+        # showvminfo would lock the machine for a moment, and a start at that moment fails.
+        for text in re.split(r"^(?=Name: )", self.manage("list", "--long", "vms"), flags=re.M):
+            pairs = dict(re.findall(r"^([A-Z][\w ]*): +(.*)$", text, re.M))
+            if pairs.get("Name") == self.name:
+                return pairs
+        return {}
 
     def pause(self) -> None:
         """Hold the guest's CPUs."""
@@ -179,7 +193,7 @@ class VirtualBoxMachine(Machine):
         self.start(timeout, paused=paused)
 
     def checkpoints(self) -> dict[str, Path]:
-        """The saved state of each checkpoint by the checkpoint's name, oldest first."""
+        """See `Machine.checkpoints`."""
         try:
             settings = ElementTree.parse(self.folder / f"{self.name}.vbox")
         except (OSError, ElementTree.ParseError):
@@ -241,9 +255,8 @@ class VirtualBoxMachine(Machine):
         process = self.recorded("vm")
         if process and not wait_for(lambda: not process.alive(), timeout=15):
             process.end()
-        # VirtualBox's server notices the end of a session a moment later.
-        wait_for(lambda: self.state() not in ("stopping", "running"), timeout=10)
-        time.sleep(0.1)
+        # VirtualBox's server notices the end of a session a moment later, and starts none before.
+        wait_for(lambda: "Session name" not in self._information(), timeout=30)
 
     def _attach(self, port: str, device: str, kind: str, medium: Path, *more: str) -> None:
         place = ["--storagectl", _CONTROLLER, "--port", port, "--device", device]
@@ -255,7 +268,7 @@ class VirtualBoxMachine(Machine):
         number = self.folder / "run" / "xvfb.log"
         if self.recorded("xvfb") is None:
             number.unlink(missing_ok=True)
-            screen = ["-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
+            screen = ["-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-nolisten", "local"]
             self.spawn("xvfb", TREE, ["/usr/bin/Xvfb", "-displayfd", "1", *screen])
         if not wait_for(lambda: re.search(r"^\d+$", number.read_text(), re.M), timeout=20):
             raise StartError("the X server did not start", number.read_text()[-300:])

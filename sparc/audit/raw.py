@@ -79,6 +79,9 @@ class RawSearch:
         if len(data) != _HEAD + 2 * hits + 2 * candidates + saturated:
             raise self._stopped()
         own = self._search
+        if os.fstat(own.fd).st_size < own.size:
+            # Where it ended inside a page that the helper had mapped, it saw zeros.
+            raise NotReadable(self._path, "it became shorter meanwhile")
         self.too_many = state == _TOO_MANY or own.matcher.gave_up
         end = _HEAD + 2 * hits
         for flat in (data[_HEAD:end], own.hits):

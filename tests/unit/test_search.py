@@ -157,6 +157,13 @@ def test_a_file_that_becomes_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyP
     search.close()
 
 
+def test_a_file_cut_inside_the_last_mapped_page(tmp_path: Path) -> None:
+    search = raw_search(tmp_path / "raw", bytes(3 * PAGE) + b"x" * 100)
+    (tmp_path / "raw").open("r+b").truncate(3 * PAGE + 50)
+    with pytest.raises(NotReadable, match="shorter"):
+        search.wait()
+
+
 def test_of_many_patterns_fewer_hits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     common = [b"common-%02d" % i for i in range(20)]
     wanted = patterns([Secret(i, "t", i, value) for i, value in enumerate([*common, SECRET], 1)])

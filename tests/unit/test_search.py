@@ -157,7 +157,11 @@ def test_a_file_that_becomes_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyP
     search.close()
 
 
-def test_a_file_cut_inside_the_last_mapped_page(tmp_path: Path) -> None:
+def test_a_file_cut_inside_the_last_mapped_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the helper has mapped reads as zeros then, and nothing fails.
+    monkeypatch.setattr(raw_module._Search, "from_front", lambda self: None)
     search = raw_search(tmp_path / "raw", bytes(3 * PAGE) + b"x" * 100)
     (tmp_path / "raw").open("r+b").truncate(3 * PAGE + 50)
     with pytest.raises(NotReadable, match="shorter"):

@@ -154,6 +154,16 @@ def _commands(home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return sparc_lab
 
 
+def test_a_lab_that_was_empty_meanwhile_is_still_its_owners() -> None:
+    with Lab(owned=True) as lab:
+        lab.up(Settings("one", "qemu"))
+        lab.down("one")
+        machine = lab.up(Settings("one", "qemu"))
+        with Lab(owned=True):
+            assert machine.run(["echo", "on"]).text == "on"
+    assert not lab.home.exists()
+
+
 def test_what_a_killed_up_leaves_is_replaced_by_the_next(tmp_path: Path) -> None:
     sparc_lab = _commands(tmp_path)
     environment = {**os.environ, "SPARC_LAB_HOME": str(tmp_path)}

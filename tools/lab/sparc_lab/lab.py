@@ -54,8 +54,8 @@ class Lab:
         with locked(base / "lock"):
             _sweep(base)
             if owned:
-                self.home.mkdir(mode=0o700)
-                me.record(self.home / "owner.json")
+                # Beside its home, which goes with its last machine and comes with the next.
+                me.record(base / f"{name}.owner")
         self._lock = base / f"{name}.lock"
         self._parts: Parts | None = None
         self.sandbox = Sandbox(self.home)
@@ -146,6 +146,7 @@ class Lab:
             self.sandbox.end()
         if self.owned:
             self._lock.unlink(missing_ok=True)
+            self.home.with_suffix(".owner").unlink(missing_ok=True)
 
     def host(self, argv: Sequence[str]) -> int:
         """Run a program where the machines' VirtualBox is installed; its status."""
@@ -246,7 +247,8 @@ class Lab:
 
 def _sweep(base: Path) -> None:
     """Remove labs whose owner is gone."""
-    for home in base.glob("owned-*"):
-        if home.is_dir() and Process.recorded(home / "owner.json") is None:
-            Sandbox(home).end()
-            home.with_suffix(".lock").unlink(missing_ok=True)
+    for owner in base.glob("owned-*.owner"):
+        if Process.recorded(owner) is None:
+            Sandbox(owner.with_suffix("")).end()
+            owner.with_suffix(".lock").unlink(missing_ok=True)
+            owner.unlink()

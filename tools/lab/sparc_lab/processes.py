@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,10 +63,8 @@ def run(
     return output
 
 
-def wait_for(ready: object, *, timeout: float, step: float = 0.1) -> bool:
+def wait_for(ready: Callable[[], object], *, timeout: float, step: float = 0.1) -> bool:
     """Call ``ready()`` every ``step`` seconds until it is true; False after ``timeout`` seconds."""
-    if not callable(ready):
-        raise TypeError("wait_for needs something to call")
     end = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > end:

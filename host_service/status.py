@@ -1,0 +1,146 @@
+"""How VMs stand: the pack in them, the module in their guest, and their last checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from host_service import extension_pack, virtualbox
+from host_service.errors import HostError
+from host_service.verdict import Verdict, judge
+from host_service.virtualbox import Machine
+from host_service.virtualbox.machine import State
+from host_service.vm_socket import PackStatus, ask
+from sparc.printable import printable
+
+__all__ = ["Checkpoint", "last_checkpoint", "show"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The newest saved state of a VM: of the snapshot of that name, or its own."""
+
+    name: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class _Standing:
+    machine: Machine
+    state: State
+    pack: PackStatus | None
+    problem: str
+    last: Checkpoint | None
+
+
+def show(vm: str | None, as_json: bool) -> int:
+    """Print how a VM stands, or all of this user's; 0.
+
+    Raises:
+        HostError: no such VM, or VirtualBox does not answer.
+    """
+    found = [virtualbox.find(vm)] if vm is not None else virtualbox.machines()
+    standings = [_standing(machine) for machine in found]
+    if as_json:
+        data = [_data(standing) for standing in standings]
+        click.echo(json.dumps(data[0] if vm is not None else data, indent=2))
+    elif standings:
+        installed = extension_pack.installed() is not None
+        click.echo("\n".join(_text(standing, installed) for standing in standings))
+    else:
+        click.echo("VirtualBox knows no VM of this user")
+    return 0
+
+
+def _standing(machine: Machine) -> _Standing:
+    state = machine.state
+    if state is State.INACCESSIBLE:
+        return _Standing(machine, state, None, "", None)
+    try:
+        pack, problem = ask(machine.uuid), ""
+    except HostError as error:
+        pack, problem = None, error.cause
+    with virtualbox.translated(machine.name):
+        # While one is under way, it is in the tree already.
+        last = None if state is State.BUSY else last_checkpoint(machine)
+        return _Standing(machine, state, pack, problem, last)
+
+
+def last_checkpoint(machine: Machine) -> Checkpoint | None:
+    """The newest saved state of a VM that is not busy; None if it has none."""
+    own = machine.state_file
+    taken = [snapshot for snapshot in machine.snapshots() if snapshot.state_file]
+    # A saved state may be that of a snapshot too.
+    if own is not None and own not in [snapshot.state_file for snapshot in taken]:
+        return Checkpoint("", judge(own, machine.uuid))
+    if not taken:
+        return None
+    newest = max(taken, key=lambda snapshot: (snapshot.state_file == own, snapshot.taken))
+    return Checkpoint(newest.name, judge(newest.state_file, machine.uuid))
+
+
+def _policy(standing: _Standing) -> str:
+    """What the pack follows; without a pack in it, what the VM is set to."""
+    if standing.pack:
+        return standing.pack.policy
+    return standing.machine.extra("SPARC/Policy") or "strict"
+
+
+def _data(standing: _Standing) -> dict[str, Any]:
+    machine, pack, last = standing.machine, standing.pack, standing.last
+    data: dict[str, Any] = {
+        "vm": {"name": machine.name, "uuid": machine.uuid},
+        "state": standing.state.value,
+        "pack": None,
+        "problem": standing.problem or None,
+        "last": None,
+    }
+    if standing.state is not State.INACCESSIBLE:
+        data["policy"] = _policy(standing)
+    if pack:
+        names = ("timeout_ms", "module", "abi", "armed", "members", "reason")
+        data["pack"] = {"version": pack.pack, "state": pack.state}
+        data["pack"] |= {name: getattr(pack, name) for name in names}
+        data["pack"]["last"] = pack.last.as_json() if pack.last else None
+    if last:
+        report = last.verdict.report
+        data["last"] = {
+            "snapshot": last.name or None,
+            "clean": last.verdict.clean,
+            "why": last.verdict.why,
+            "report": report.as_json() if report else None,
+        }
+    return data
+
+
+def _text(standing: _Standing, installed: bool) -> str:
+    machine, pack, last = standing.machine, standing.pack, standing.last
+    lines = [f"{machine.name} ({standing.state.value})"]
+    if standing.state is State.INACCESSIBLE:
+        return printable(lines[0])
+    if standing.problem:
+        lines.append(f"  pack        {standing.problem}")
+    elif pack:
+        lines.append(f"  pack        {pack.pack}, {pack.state}{_reason(pack)}")
+        module = f"in the guest (ABI {pack.abi})" if pack.module else "not in the guest"
+        lines.append(f"  module      {module}")
+        members = f"processes: {pack.members}" if pack.armed else "nothing since it was loaded"
+        lines.append(f"  excluded    {members}")
+    elif not installed:
+        lines.append("  pack        not installed: sparc host install")
+    elif standing.state in (State.RUNNING, State.PAUSED):
+        lines.append("  pack        not in this VM's process: power it off and start it again")
+    lines.append(f"  policy      {_policy(standing)}")
+    if pack and pack.last and not pack.last.saved:
+        lines.append(f"  last save   failed: {pack.last.message or pack.last.reason}")
+    if last:
+        word = "clean" if last.verdict.clean else "NOT CLEAN"
+        lines.append(f"  checkpoint  {last.name or 'saved state'}: {word}: {last.verdict.why}")
+    return "\n".join(printable(line) for line in lines)
+
+
+def _reason(pack: PackStatus) -> str:
+    return f" ({pack.reason})" if pack.reason not in ("", "none") else ""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 __all__ = [
     "Damaged",
+    "GuestError",
+    "KernelNotRead",
     "LimitExceeded",
     "NotASavedState",
     "NotReadable",
     "PageNotStored",
     "SavError",
+    "ScrubError",
     "SecretsError",
     "SparcError",
     "UnitNotFound",
@@ -125,3 +128,35 @@ class SecretsError(SparcError):
         self.cause = cause
         self.source = source
         self.line = line
+
+
+class KernelNotRead(SparcError):
+    """The guest's kernel cannot be understood from its memory alone; `cause` says why."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class ScrubError(SparcError):
+    """A saved state that was not rewritten, and is as it was: `path`, `cause`, `advice`."""
+
+    def __init__(self, path: str, cause: str, advice: str) -> None:
+        super().__init__(path, cause, advice)
+        self.path = path
+        self.cause = cause
+        self.advice = advice
+
+
+class GuestError(SparcError):
+    """The guest's service did nothing: the `code`, with `fields` as its reply has them.
+
+    Besides the codes of guest_service.protocol: no-module, no-service, denied, silent (no reply in
+    time), connection (`cause`), no-user, no-terminal, no-unit (`value`), own-terminal, no-file
+    (`value`, `cause`), nobody.
+    """
+
+    def __init__(self, code: str, **fields: object) -> None:
+        super().__init__(code, fields)
+        self.code = code
+        self.fields = fields

@@ -96,6 +96,7 @@ class Collector:
                 layers,
                 inner,
                 superseded,
+                len(self.wanted[pattern].value),
             )
             if finding in self._seen:
                 continue

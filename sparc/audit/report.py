@@ -23,7 +23,8 @@ class Finding:
     secret goes on there, `cut` the bytes that stand in the first. `layers` names the compressed
     streams around it, outermost first; the secret's own offset in the innermost is `inner`.
     `superseded` marks a page copy of a live save that a later pass replaced: in the file, but
-    not in what a restore loads.
+    not in what a restore loads. `size`: the bytes that were matched; it tells of the secret's
+    length, and so is in no output.
     """
 
     secret: int
@@ -37,6 +38,7 @@ class Finding:
     layers: tuple[str, ...] = ()
     inner: int = 0
     superseded: bool = False
+    size: int = field(default=0, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object with all fields; those that do not apply are left out."""

@@ -81,7 +81,7 @@ class Resolver:
             start += step * RUN_STRIDE
             # A page's record is at most 4105 bytes; most offsets between pages end here.
             if step < count and at - start < PAGE + 16:
-                head = os.pread(self.state._fd, 8, start)
+                head = os.pread(self.state.fd, 8, start)
                 length, digits = record_size(head, 1)
                 inside = at - start - 1 - digits
                 if inside >= 0 and inside + size <= length:

@@ -6,11 +6,11 @@ import os
 
 import click
 
-from sparc.cli.progress import bar
+from sparc.cli.progress import bar, quiet
 from sparc.cli.wording import words
 from sparc.errors import SavError
 
-__all__ = ["command"]
+__all__ = ["Quiet", "command", "resolve"]
 
 
 def resolve(target: str) -> str:
@@ -23,7 +23,7 @@ def resolve(target: str) -> str:
     return os.fspath(saved_state(vm, snapshot or None))
 
 
-class _Quiet(click.Command):
+class Quiet(click.Command):
     """Does not repeat what stands on the command line by mistake: it may be a secret."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -38,7 +38,7 @@ class _Quiet(click.Command):
             raise click.UsageError(message, ctx) from error
 
 
-@click.command(name="audit", cls=_Quiet)
+@click.command(name="audit", cls=Quiet)
 @click.argument("target", metavar="FILE|VM[:SNAPSHOT]")
 @click.option(
     "--secret-file",
@@ -48,6 +48,7 @@ class _Quiet(click.Command):
     help="One secret a line; - is standard input. Repeatable. Without it: standard input.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@quiet
 def command(target: str, files: tuple[str, ...], as_json: bool) -> int:
     """Look for secrets in a saved state, or in that of a VM or snapshot.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["main"]
 
@@ -15,7 +18,21 @@ __all__ = ["main"]
 # an audit takes half a second.
 _COMMANDS = {
     "audit": ("sparc.cli.audit", "Look for secrets in a saved state or snapshot."),
+    "doctor": ("sparc.cli.doctor", "Say what is wrong here, and the command that mends it."),
+    "exclude": ("sparc.cli.exclude", "Keep processes of this guest out of checkpoints."),
+    "guest": ("sparc.cli.guest_setup", "Set up this guest from a checkout."),
+    "include": ("sparc.cli.include", "Let excluded processes into checkpoints again."),
+    "list": ("sparc.cli.list", "Show what is excluded in this guest, or a VM's snapshots."),
+    "log": ("sparc.cli.log", "Show which checkpoints were taken and restored here."),
+    "run": ("sparc.cli.run", "Start a command that is excluded from its first instruction."),
+    "checkpoint": ("sparc.cli.checkpoint", "Take a snapshot of a VM without what is excluded."),
+    "host": ("sparc.cli.host", "Set up this host: VirtualBox's extension pack, policies."),
+    "report": ("sparc.cli.report", "Write a page on a checkpoint, to look at."),
+    "restore": ("sparc.cli.restore", "Make a VM what it was at a checkpoint."),
     "sav": ("sparc.cli.sav", "Look into VirtualBox's saved-state files."),
+    "scrub": ("sparc.cli.scrub", "Take things out of a saved state that exists already."),
+    "shell": ("sparc.cli.shell", "Start a shell that is excluded with its terminal."),
+    "status": ("sparc.cli.status", "Show what sparc does: in this guest, or on this host."),
 }
 
 FAILED = 2
@@ -32,6 +49,17 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        # click's own would import them all, for a line of help each.
+        own = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in sorted(_COMMANDS.items())
+            if name.startswith(incomplete)
+        ]
+        return own + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -67,6 +95,9 @@ def main(args: list[str] | None = None) -> Any:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError:
         _fail("not enough memory")
+    except ModuleNotFoundError as error:
+        # A guest has no reader of saved states, for example.
+        _fail(f"this command needs {error.name}, which is not installed on this machine")
     except Exception as error:
         # A message might quote what was read, and that may be a secret: the type says enough.
         if os.environ.get("SPARC_DEBUG"):
@@ -78,5 +109,8 @@ def main(args: list[str] | None = None) -> Any:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"sparc: {message}", err=True)
+    from sparc.printable import printable
+
+    # A message may quote a guest.
+    click.echo(f"sparc: {printable(message)}", err=True)
     sys.exit(FAILED)

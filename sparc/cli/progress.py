@@ -7,16 +7,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["bar"]
+import click
+
+__all__ = ["bar", "quiet"]
 
 _AFTER = 1.0
 _EVERY = 0.1
+_QUIET = f"{__name__}.quiet"
+
+
+def _note(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_QUIET] = value
+
+
+quiet = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_note, help="Show no progress."
+)
+"""Gives a command the option; `bar` looks for it by itself."""
 
 
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yields a callback (done, total), or None when standard error is not a terminal."""
-    if not sys.stderr.isatty():
+    """Yields a callback (done, total), or None with --quiet, or where no terminal shows it."""
+    ctx = click.get_current_context(silent=True)
+    if not sys.stderr.isatty() or (ctx is not None and ctx.meta.get(_QUIET)):
         yield None
         return
     started = last = time.monotonic()
@@ -28,7 +42,7 @@ def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
         if now - started < _AFTER or now - last < _EVERY:
             return
         last, shown = now, True
-        part = done / total if total else 1.0
+        part = min(done / total, 1.0) if total else 1.0
         print(
             f"\r{label} [{'#' * int(part * 30):30}] {part:4.0%}",
             end="",

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from sparc.cli.progress import bar
+from sparc.cli.progress import bar, quiet
 from sparc.cli.wording import words
 from sparc.errors import SavError
+from sparc.printable import size
 
 __all__ = ["command"]
 
@@ -19,19 +20,10 @@ def command() -> None:
     """Look into VirtualBox's saved-state files."""
 
 
-def _size(count: int) -> str:
-    """Bytes for people: 128 MiB, 4.5 KiB."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:.1f}".removesuffix(".0") + f" {unit}"
-        value /= 1024
-    return ""
-
-
 @command.command()
 @click.argument("file", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@quiet
 def info(file: str, as_json: bool) -> int:
     """Show what FILE is, and verify all its checksums.
 
@@ -62,20 +54,20 @@ def _text(data: dict[str, Any]) -> str:
     kind = "live save" if data["live"] else "save of a stopped VM"
     lines = [
         f"VirtualBox  {data['virtualbox']} (r{data['revision']}), {kind}",
-        f"File        {_size(data['size'])}",
+        f"File        {size(data['size'])}",
         f"Checksums   {data['checksums']}"
         + ("" if data["stream_checksum"] else " (none over the stream)"),
     ]
     memory = data["memory"]
     if memory:
         lines.append(f"CPUs        {memory['cpus'] or 'unknown'}")
-        lines.append(f"RAM         {_size(memory['ram'])}, hole {_size(memory['hole'])}")
+        lines.append(f"RAM         {size(memory['ram'])}, hole {size(memory['hole'])}")
         for entry in memory["ranges"]:
             where = f" at {entry['address']:#x}" if entry["address"] is not None else ""
             owner = f"{entry['device']}: " if entry["device"] else ""
             lines.append(
                 f"{entry['kind'].upper():11} {entry['id']}: {owner}{entry['description']}, "
-                f"{_size(entry['size'])}{where}"
+                f"{size(entry['size'])}{where}"
             )
         found = ", ".join(f"{name} {count}" for name, count in data["pages"].items() if count)
         lines.append(f"Pages       {found or 'none'}")
@@ -102,6 +94,7 @@ def _text(data: dict[str, Any]) -> str:
     show_default=True,
     help="raw: sparse, offset = guest-physical address; elf: a core for crash, drgn, volatility3.",
 )
+@quiet
 def export(file: str, out: str, form: str) -> int:
     """Write the guest memory in FILE to OUT.
 

@@ -61,6 +61,12 @@ def words(error: errors.SparcError) -> str:
             return f"there is no unit {error.name}"
         case errors.PageNotStored():
             return f"no page of RAM is stored for the address {error.address:#x}"
+        case errors.ScrubError():
+            return f"{error.path}: not rewritten: {error.cause}; {error.advice}"
+        case errors.GuestError():
+            from sparc.cli.guest_words import refusal
+
+            return refusal(error)
         case _ if hasattr(error, "advice"):
             # From a service, which this package does not import: the fields are the same.
             name, cause, advice = (getattr(error, field, "") for field in ("vm", "cause", "advice"))

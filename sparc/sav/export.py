@@ -12,7 +12,7 @@ from pathlib import Path
 from sparc.errors import NotReadable
 from sparc.sav.state import SavedState
 
-__all__ = ["export_elf", "export_raw", "vmcoreinfo"]
+__all__ = ["export_elf", "export_raw", "replacing", "vmcoreinfo"]
 
 Progress = Callable[[int, int], None]
 PAGE = 4096
@@ -22,7 +22,7 @@ _PF_RWX = 7
 
 
 @contextmanager
-def _replacing(out: str | os.PathLike[str]) -> Iterator[int]:
+def replacing(out: str | os.PathLike[str]) -> Iterator[int]:
     """A descriptor for a new file, only its owner's, put in place of `out` if all goes well."""
     path = Path(out)
     if path.is_dir():
@@ -58,7 +58,7 @@ def export_raw(
     Raises NotReadable when `out` cannot be written.
     """
     start, size = state.memory.ram_ranges()[-1]
-    with _replacing(out) as fd:
+    with replacing(out) as fd:
         os.truncate(fd, start + size)
         for address, data in state.ram_runs():
             _write(fd, data, address)
@@ -127,7 +127,7 @@ def export_elf(
         0,
         0,
     )
-    with _replacing(out) as fd:
+    with replacing(out) as fd:
         os.truncate(fd, offset)
         _write(fd, elf + headers + notes, 0)
         for address, data in state.ram_runs():

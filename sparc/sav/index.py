@@ -111,8 +111,8 @@ class PageIndex:
         found = {Space(_SPACES[t & 0xFF], t >> 8) for t in tags if _SPACES[t & 0xFF]}
         return sorted(found, key=lambda s: (s.name != "ram", s.name, s.id))
 
-    def _table(self, space: Space) -> npt.NDArray[np.uint32]:
-        """Page number -> row + 1 of its last record; 0 where there is none."""
+    def table(self, space: Space) -> npt.NDArray[np.uint32]:
+        """Page number -> row + 1 of its last record; 0 where there is none. To be read only."""
         table = self._tables.get(space)
         if table is not None:
             return table
@@ -139,7 +139,7 @@ class PageIndex:
 
     def place(self, page: int, space: Space = RAM) -> Place | None:
         """The final content of a page, or None if the file has no record of it."""
-        table = self._table(space)
+        table = self.table(space)
         if not 0 <= page < len(table) or not table[page]:
             return None
         row = int(table[page]) - 1
@@ -148,7 +148,7 @@ class PageIndex:
 
     def pages(self, space: Space = RAM) -> npt.NDArray[np.int64]:
         """The numbers of all pages the file has a record of, ascending."""
-        return np.flatnonzero(self._table(space))
+        return np.flatnonzero(self.table(space))
 
     def drop_tables(self) -> None:
         """Free what lookups have built; the next one builds it again."""

@@ -27,7 +27,8 @@ class SavedState:
 
     Opening it reads it once from end to end, verifies every checksum and indexes its pages; no
     content is kept. Raises NotReadable, NotASavedState, Unsupported, Damaged or LimitExceeded.
-    With `verify=False` wrong checksums are listed in `problems` instead of raised.
+    With `verify=False` wrong checksums are listed in `problems` instead of raised. `fd` and `size`
+    are the file's descriptor and bytes, `index` tells where each page stands in it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
@@ -53,13 +54,14 @@ class SavedState:
         self.memory: Memory = walk.memory or Memory(0, 0, {}, {})
         self.units: list[Unit] = walk.units
         self.problems: list[SavError] = walk.problems
-        self._index = self.memory.index
-        self._fd = os.dup(walk.stream.fd)
+        self.index = self.memory.index
+        self.size = walk.stream.size
+        self.fd = os.dup(walk.stream.fd)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> Self:
         return self
@@ -80,13 +82,13 @@ class SavedState:
         """The decoded payload of a unit, in pieces of at most a record each."""
         at = unit.data_offset
         while True:
-            head = self._pread(8, at)
+            head = self.stored(at, 8)
             kind = head[0] & 0x0F
             if kind == c_ssm.REC_TERMINATOR:
                 return
             size, count = record_size(head, 1)
             start = at + 1 + count
-            yield decode_record(kind, self._pread(size, start), at)
+            yield decode_record(kind, self.stored(start, size), at)
             at = start + size
 
     def unit_bytes(self, name: str, instance: int | None = None) -> bytes:
@@ -102,7 +104,7 @@ class SavedState:
 
     def page(self, address: int) -> bytes:
         """The 4096 bytes of the RAM page at this GPA. Raises PageNotStored, as in ROM."""
-        place = self._index.place(address // c_pgm.PAGE)
+        place = self.index.place(address // c_pgm.PAGE)
         if place is None:
             raise PageNotStored(address)
         return self.content(place)
@@ -115,11 +117,11 @@ class SavedState:
 
     def spaces(self) -> list[Space]:
         """RAM and every MMIO2, ROM and shadow-ROM range with pages in the file."""
-        return self._index.spaces()
+        return self.index.spaces()
 
     def space_page(self, space: Space, page: int) -> bytes:
         """The 4096 bytes of page number `page` of a range. Raises PageNotStored."""
-        place = self._index.place(page, space)
+        place = self.index.place(page, space)
         if place is None:
             raise PageNotStored(page * c_pgm.PAGE)
         return self.content(place)
@@ -128,24 +130,24 @@ class SavedState:
         """The 4096 bytes of a page, wherever the index found it."""
         if not place.offset:
             return bytes(c_pgm.PAGE)
-        data = self._pread(_RECORD, place.offset)
+        data = self.stored(place.offset, _RECORD)
         size, count = record_size(data, 1)
         start = 1 + count
         return decode_record(data[0] & 0x0F, data[start : start + size], place.offset)
 
     def ram_pages(self) -> list[int]:
         """The numbers (GPA >> 12) of all RAM pages in the file, zero pages included, ascending."""
-        pages: list[int] = self._index.pages().tolist()
+        pages: list[int] = self.index.pages().tolist()
         return pages
 
     def place(self, page: int, space: Space = RAM) -> Place | None:
         """Where the final content of a page stands, None if nowhere."""
-        return self._index.place(page, space)
+        return self.index.place(page, space)
 
     def ram_runs(self) -> Iterator[tuple[int, bytes]]:
         """All RAM that is not zero, ascending, as (GPA, content of neighbouring pages)."""
-        table = self._index._table(RAM)
-        index = self._index
+        table = self.index.table(RAM)
+        index = self.index
         pages = np.flatnonzero(table)
         # Neighbouring pages of one row with data of their own form a run.
         rows = table[pages]
@@ -158,18 +160,19 @@ class SavedState:
                 yield page * c_pgm.PAGE, self._run(page, count)
 
     def _run(self, page: int, count: int) -> bytes:
-        place = self._index.place(page)
+        place = self.index.place(page)
         assert place is not None
         if count == 1:
             return self.content(place)
         size = (count - 1) * RUN_STRIDE + 4 + c_pgm.PAGE
-        data = self._pread(size, place.offset)
+        data = self.stored(place.offset, size)
         whole = np.ndarray((count, c_pgm.PAGE), np.uint8, data, 4, (RUN_STRIDE, 1))
         return whole.tobytes()
 
-    def _pread(self, size: int, offset: int) -> bytes:
+    def stored(self, offset: int, size: int) -> bytes:
+        """`size` bytes of the file as they are, fewer at its end. Raises NotReadable."""
         try:
-            data = os.pread(self._fd, size, offset)
+            data = os.pread(self.fd, size, offset)
         except OSError as error:
             raise NotReadable(self.path, error.strerror or str(error)) from error
         return data

@@ -1,0 +1,1 @@
+"""A Linux guest's kernel as its saved state shows it: read by drgn, without the guest's help."""

@@ -1,0 +1,1 @@
+"""Takes things out of saved states that exist already."""

@@ -32,7 +32,7 @@ from sparc.sav.record import record_size
 from sparc.sav.state import SavedState
 from tools.bench.savwriter import PAGE, SavWriter
 
-__all__ = ["decompression", "synthesise"]
+__all__ = ["MB", "busy", "decompression", "peak_memory", "synthesise", "timed"]
 
 MB = 1 << 20
 RATIO, MEMORY = 4.0, 300
@@ -68,7 +68,7 @@ def decompression(path: str) -> tuple[int, float]:
         for offset, pages in zip(index.offset, index.count, strict=True):
             if not offset or pages > 1:
                 continue
-            data = state._pread(PAGE + 8, offset)
+            data = state.stored(offset, PAGE + 8)
             if data[0] & 0x0F != c_ssm.REC_LZF:
                 continue
             size, digits = record_size(data, 1)
@@ -86,7 +86,8 @@ def _unpack(batch: list[bytes]) -> float:
     return time.perf_counter() - started
 
 
-def _timed(command: list[str]) -> float:
+def timed(command: list[str]) -> float:
+    """Seconds that a command took; 0 and 1 are good ends for it."""
     started = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode not in (0, 1):
@@ -94,7 +95,7 @@ def _timed(command: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def _busy() -> tuple[float, float]:
+def busy() -> tuple[float, float]:
     """CPU seconds spent so far by everybody on this machine, and by our ended children."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split()[1:9]]
     spent = (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
@@ -113,7 +114,7 @@ def _tree(pid: int) -> set[int]:
     return found
 
 
-def _memory(command: list[str]) -> float:
+def peak_memory(command: list[str]) -> float:
     """The most memory all processes of a command had at one time, in MB: the sum of their RSS.
 
     What processes share counts several times in it, and so does the file where it is mapped.
@@ -143,20 +144,20 @@ def measure(file: str, secrets: str, rounds: int) -> dict[str, object]:
     """All rounds, in this order each time so that no part has a warmer cache."""
     audit = [sys.executable, "-m", "sparc.cli", "audit", file, "--secret-file", secrets]
     times: dict[str, list[float]] = {"cat": [], "lzf": [], "audit": []}
-    _timed(["cat", file])
+    timed(["cat", file])
     pages = 0
     others: list[float] = []
     for _ in range(rounds):
-        times["cat"].append(_timed(["cat", file]))
+        times["cat"].append(timed(["cat", file]))
         pages, seconds = decompression(file)
         times["lzf"].append(seconds)
-        before = _busy()
-        times["audit"].append(_timed(audit))
-        spent, own = (after - start for start, after in zip(before, _busy(), strict=True))
+        before = busy()
+        times["audit"].append(timed(audit))
+        spent, own = (after - start for start, after in zip(before, busy(), strict=True))
         others.append(round(max(spent - own, 0) / times["audit"][-1], 2))
     medians = {name: statistics.median(values) for name, values in times.items()}
     ratio = medians["audit"] / (medians["cat"] + medians["lzf"])
-    memory = max(_memory(audit) for _ in range(3))
+    memory = max(peak_memory(audit) for _ in range(3))
     return {
         "file_mb": round(Path(file).stat().st_size / MB, 1),
         "compressed_pages": pages,

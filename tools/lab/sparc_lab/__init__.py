@@ -1,6 +1,7 @@
 """A lab of real virtual machines; see README.md beside this package."""
 
 from .agent import Result
+from .build import KERNELS
 from .errors import LabError
 from .lab import Lab
 from .machine import Settings
@@ -9,6 +10,7 @@ from .virtualbox import CHECKPOINT_WAYS, VirtualBoxMachine
 
 __all__ = [
     "CHECKPOINT_WAYS",
+    "KERNELS",
     "Lab",
     "LabError",
     "QemuMachine",

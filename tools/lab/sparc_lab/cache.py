@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -115,6 +116,8 @@ class Cache:
     def _drop_stale(self, entry: Entry) -> None:
         """Remove entries of the same name that were made from something else, long unused."""
         for path in self.root.glob(f"{entry.name}-*"):
+            if not re.fullmatch(r"-[0-9a-f]{12}(\.new)?", path.name.removeprefix(entry.name)):
+                continue
             with contextlib.suppress(FileNotFoundError):
                 if path == self.path(entry) or time.time() - path.stat().st_mtime < _UNUSED_SECONDS:
                     continue

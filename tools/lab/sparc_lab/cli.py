@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from .build import KERNELS
 from .errors import LabError, UsageError
 from .lab import Lab
 from .machine import Machine, Settings
@@ -48,6 +50,16 @@ def _name(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--name", default="lab", show_default=True, help="Which machine.")(command)
 
 
+def _kernel(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--kernel",
+        type=click.Choice(KERNELS),
+        default="lab",
+        show_default=True,
+        help="The guest's kernel; Debian's own boot under QEMU only.",
+    )(command)
+
+
 def _json(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--json", "as_json", is_flag=True, help="Print for a program to read.")(
         command
@@ -70,7 +82,7 @@ def _virtualbox(name: str, what: str) -> VirtualBoxMachine:
 def build(as_json: bool) -> None:
     """Make what the lab needs into the cache."""
     lab = Lab()
-    parts = lab.parts
+    parts = lab.build()
     paths = {key: str(value) for key, value in vars(parts).items() if key != "key"}
     _say(as_json, paths, f"the lab is built in {lab.cache.root}")
 
@@ -80,11 +92,25 @@ def build(as_json: bool) -> None:
 @click.option("--cpus", default=1, show_default=True)
 @click.option("--cold", is_flag=True, help="Boot instead of going on from a booted state.")
 @click.option("--qemu", is_flag=True, help="Under QEMU instead of VirtualBox.")
+@click.option("--hm", is_flag=True, help="VirtualBox as users run it, with AMD-V, inside QEMU.")
+@_kernel
 @_name
 @_json
-def up(memory: int, cpus: int, cold: bool, qemu: bool, name: str, as_json: bool) -> None:
+def up(
+    memory: int,
+    cpus: int,
+    cold: bool,
+    qemu: bool,
+    hm: bool,
+    kernel: str,
+    name: str,
+    as_json: bool,
+) -> None:
     """Start a machine; ends when its shell answers."""
-    settings = Settings(name, "qemu" if qemu else "virtualbox", memory, cpus)
+    if qemu and hm:
+        raise UsageError("--qemu and --hm exclude each other")
+    hypervisor = "qemu" if qemu else "hm" if hm else "virtualbox"
+    settings = Settings(name, hypervisor, memory, cpus, kernel)
     machine = Lab().up(settings, cold=cold)
     _say(as_json, _describe(machine), f"{name} is up")
 
@@ -199,17 +225,27 @@ def ram(target: Path, name: str) -> None:
 @_name
 @click.argument("target", type=click.Path(path_type=Path))
 def core(target: Path, name: str) -> None:
-    """Write the memory of a machine under VirtualBox as VirtualBox's own ELF core."""
-    machine = _virtualbox(name, "core")
+    """Write a machine's memory as the ELF core that its hypervisor makes."""
+    machine = Lab().machine(name)
     machine.require("running", "paused")
     machine.core(target)
 
 
+@main.command()
+@_kernel
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def module(source: Path, out: Path, kernel: str) -> None:
+    """Build a kernel module from the folder SOURCE."""
+    shutil.copy(Lab().build_module(source, kernel), out)
+
+
 @main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--name", default="", help="Where this machine's VirtualBox is, if it has its own.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def host(command: tuple[str, ...]) -> None:
+def host(command: tuple[str, ...], name: str) -> None:
     """Run a command on the side of the host, where the machines' VirtualBox is installed."""
-    sys.exit(Lab().host(command))
+    sys.exit(Lab().host(command, name))
 
 
 @main.command()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from .cache import Entry
-from .processes import run
-from .trees import ALONE, chroot_argv, copy_tree, install
+from .trees import copy_tree, install, run_in_tree
 
-__all__ = ["COMMAND_LINE", "boot_iso", "guest_file", "kernel", "root_disk"]
+__all__ = [
+    "COMMAND_LINE",
+    "boot_iso",
+    "furnish",
+    "guest_file",
+    "kernel",
+    "root_disk",
+    "write_disk",
+]
 
 # No random layout and no calibration: boots are alike, and shorter where each instruction is
 # interpreted. The console is a serial line that a reader is attached to.
@@ -27,6 +35,7 @@ GUEST_PACKAGES = (
     "kmod",
     "procps",
     "python3",
+    "python3-click",
     "sysvinit-core",
 )
 _DISK_BYTES = 1 << 30
@@ -73,7 +82,7 @@ def kernel(tools: Entry, tools_path: Path) -> Entry:
         out.mkdir(parents=True)
         (work / "fragment").write_text(fragment)
         for script in (_BUILD_KERNEL, _KEEP_KERNEL):
-            _in_tree(tools_path, work, script, log)
+            run_in_tree(tools_path, work, script, log)
         for product in out.iterdir():
             product.rename(path / product.name)
         shutil.rmtree(work)
@@ -100,7 +109,7 @@ def boot_iso(tools_path: Path, kernel_entry: Entry, kernel_path: Path) -> Entry:
             "xorriso -as mkisofs -quiet -o /build/boot.iso -b isolinux.bin -c boot.cat"
             " -no-emul-boot -boot-load-size 4 -boot-info-table /build/iso"
         )
-        _in_tree(tools_path, path, script, log)
+        run_in_tree(tools_path, path, script, log)
         shutil.rmtree(iso)
 
     return Entry("boot", (kernel_entry.key, config), ("boot.iso",), make)
@@ -115,40 +124,46 @@ def root_disk(base: Entry, base_path: Path, tools_path: Path) -> Entry:
         tree.mkdir()
         copy_tree(base_path, tree)
         install(tree, GUEST_PACKAGES, log)
-        for folder in ("var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
-            shutil.rmtree(tree / folder, ignore_errors=True)
-        (tree / "lab").mkdir()
-        for name in files:
-            (tree / "lab" / name).write_text(guest_file(name))
-            (tree / "lab" / name).chmod(0o755)
+        furnish(tree, files)
         (tree / "lab/inittab").rename(tree / "etc/inittab")
-        (tree / "lab/profile").rename(tree / "root/.bash_profile")
         (tree / "etc/fstab").write_text("/dev/sda / ext4 rw 0 1\n")
-        (tree / "etc/hostname").write_text("guest\n")
-        (tree / "etc/motd").write_text("")
-        (tree / "root/.hushlogin").touch()
-        # Where instructions are interpreted, even a login takes its time.
-        defaults = tree / "etc/login.defs"
-        text = re.sub(r"^LOGIN_TIMEOUT\s.*$", "LOGIN_TIMEOUT 900", defaults.read_text(), flags=re.M)
-        defaults.write_text(text)
         (tree / "etc/inittab.d").mkdir(exist_ok=True)
-        script = (
-            f"truncate -s {_DISK_BYTES} /build/root.raw"
-            " && mke2fs -q -t ext4 -L root -E lazy_itable_init=0,lazy_journal_init=0"
-            " -d /build/tree /build/root.raw"
-            " && qemu-img convert -f raw -O vdi /build/root.raw /build/root.vdi"
-        )
-        _in_tree(tools_path, path, script, log)
+        write_disk(tree, path / "root.vdi", _DISK_BYTES, tools_path, log)
         shutil.rmtree(tree)
-        (path / "root.raw").unlink()
 
     sources = (base.key, *GUEST_PACKAGES, *(guest_file(name) for name in files), str(_DISK_BYTES))
     return Entry("disk", sources, ("root.vdi",), make)
 
 
-def _in_tree(tree: Path, work: Path, script: str, log: Path) -> None:
-    """Run a shell script in a tree that sees the folder ``work`` as ``/build``."""
-    bind = 'mount --bind "$1" "$0/build" && shift && exec "$@"'
-    argv = chroot_argv(tree, ["sh", "-c", script])
-    outer = [*ALONE, "sh", "-c", bind, str(tree)]
-    run([*outer, str(work), *argv], timeout=3000, log=log)
+def furnish(tree: Path, files: Sequence[str]) -> None:
+    """Put files of the lab's ``guest`` folder into ``/lab``; drop what no guest needs."""
+    for folder in ("var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+        shutil.rmtree(tree / folder, ignore_errors=True)
+    (tree / "lab").mkdir()
+    for name in files:
+        (tree / "lab" / name).write_text(guest_file(name))
+        (tree / "lab" / name).chmod(0o755)
+    (tree / "lab/profile").rename(tree / "root/.bash_profile")
+    (tree / "etc/hostname").write_text("guest\n")
+    (tree / "etc/motd").write_text("")
+    (tree / "root/.hushlogin").touch()
+    # Where instructions are interpreted, even a login takes its time.
+    defaults = tree / "etc/login.defs"
+    text = re.sub(r"^LOGIN_TIMEOUT\s.*$", "LOGIN_TIMEOUT 900", defaults.read_text(), flags=re.M)
+    defaults.write_text(text)
+
+
+def write_disk(tree: Path, image: Path, size: int, tools_path: Path, log: Path) -> None:
+    """Write a tree as an ext4 file system on a disk of ``size`` bytes; the name tells the format.
+
+    Both stand in one folder.
+    """
+    script = """
+        set -e
+        truncate -s "$3" /build/root.raw
+        mke2fs -q -t ext4 -L root -E lazy_itable_init=0,lazy_journal_init=0 -d "/build/$1" \\
+          /build/root.raw
+        qemu-img convert -f raw -O "${2##*.}" /build/root.raw "/build/$2"
+        rm /build/root.raw
+    """
+    run_in_tree(tools_path, image.parent, script, log, tree.name, image.name, str(size))

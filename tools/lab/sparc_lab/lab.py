@@ -13,22 +13,31 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from .build import Parts, Progress, build
+from .build import KERNELS, Builder, Parts, Progress
 from .cache import Cache, Entry, locked
 from .errors import NotRunning, UsageError
+from .hm import HmMachine
 from .machine import Machine, Settings
+from .modules import MODULE, Target, module
 from .processes import Process, run
 from .qemu import QemuMachine
 from .sandbox import Sandbox
 from .vboxmanage import HARDWARE, TREE, Installation, internals
-from .virtualbox import VirtualBoxMachine
+from .virtualbox import STORED, VirtualBoxMachine
 
 __all__ = ["Lab"]
 
-_KINDS: dict[str, type[Machine]] = {"virtualbox": VirtualBoxMachine, "qemu": QemuMachine}
+_KINDS: dict[str, type[VirtualBoxMachine | QemuMachine]] = {
+    "virtualbox": VirtualBoxMachine,
+    "hm": HmMachine,
+    "qemu": QemuMachine,
+}
 _BOOT_SECONDS = 600.0
 _RESTORE_SECONDS = 120.0
 _numbers = itertools.count()
+
+Furnish = Callable[["Lab", VirtualBoxMachine], object]
+"""Does something to a machine, in a lab of its own."""
 
 
 class Lab:
@@ -75,7 +84,16 @@ class Lab:
     def parts(self) -> Parts:
         """The parts that machines are made from; made now if the cache lacks them."""
         if self._parts is None:
-            self._parts = build(self.cache, self.progress)
+            self._parts = self._builder.parts()
+        return self._parts
+
+    @property
+    def _builder(self) -> Builder:
+        return Builder(self.cache, self.progress)
+
+    def build(self) -> Parts:
+        """Make everything that the cache lacks; else each part is made when it is first used."""
+        self._parts = self._builder.everything()
         return self._parts
 
     def start(self) -> None:
@@ -84,17 +102,26 @@ class Lab:
             trees = {TREE: self.parts.virtualbox, "tools": self.parts.tools}
             self.sandbox.start(trees, owned=self.owned)
 
-    def up(self, settings: Settings, *, cold: bool = False) -> Machine:
+    def up(
+        self,
+        settings: Settings,
+        *,
+        cold: bool = False,
+        stored: Path | None = None,
+        hardware: Sequence[str] = (),
+    ) -> Machine:
         """Start a machine; returns when its shell answers.
 
-        Under VirtualBox it goes on from a booted state kept in the cache, unless ``cold``.
+        Under VirtualBox it goes on from a booted state kept in the cache, unless ``cold``; or from
+        what `VirtualBoxMachine.store` left in the folder ``stored``. ``hardware`` are options of
+        ``VBoxManage modifyvm``; a state goes on only with those that it can be loaded with.
 
         Raises:
             UsageError: a machine of that name is up.
             StartError: it did not come up; nothing of it is left running.
         """
-        ready = None
-        if settings.hypervisor == "virtualbox" and not cold:
+        ready = stored
+        if ready is None and settings.hypervisor != "qemu" and not cold:
             ready = self._ready(settings)
         with self._changing():
             if settings.name in self.names():
@@ -103,11 +130,14 @@ class Lab:
             machine = _KINDS[settings.hypervisor](settings, self.sandbox)
             machine.prepare_folder("starting")
             try:
-                if isinstance(machine, VirtualBoxMachine) and ready is not None:
-                    machine.create(self.parts, disk=ready / "root.vdi", saved=ready / "booted.sav")
+                if isinstance(machine, HmMachine):
+                    machine.start_outer(self._builder.outer())
+                if isinstance(machine, QemuMachine):
+                    machine.create(self._builder.guest(settings.kernel))
                 else:
-                    machine.create(self.parts)
-                machine.start(_RESTORE_SECONDS if ready else _BOOT_SECONDS)
+                    machine.create(self.parts, stored=ready, hardware=hardware)
+                quick = ready is not None and settings.hypervisor == "virtualbox"
+                machine.start(_RESTORE_SECONDS if quick else _BOOT_SECONDS)
                 machine.save_settings("up")
             except BaseException:
                 self._keep_evidence(machine)
@@ -148,9 +178,17 @@ class Lab:
             self._lock.unlink(missing_ok=True)
             self.home.with_suffix(".owner").unlink(missing_ok=True)
 
-    def host(self, argv: Sequence[str]) -> int:
-        """Run a program where the machines' VirtualBox is installed; its status."""
-        line = self.sandbox.argv(TREE, argv, Installation(self.sandbox).variables)
+    def host(self, argv: Sequence[str], name: str = "") -> int:
+        """Run a program where the machines' VirtualBox is installed; its status.
+
+        With the ``name`` of a machine, where that one's is: some have a VirtualBox of their own.
+        """
+        machine = self.machine(name) if name else None
+        if isinstance(machine, VirtualBoxMachine):
+            sandbox, installation = machine.sandbox, machine.installation
+        else:
+            sandbox, installation = self.sandbox, Installation(self.sandbox)
+        line = sandbox.argv(TREE, argv, installation.variables)
         return subprocess.run(line, check=False).returncode
 
     def install(self, project: Path) -> Path:
@@ -180,6 +218,34 @@ class Lab:
             self.sandbox.run(TREE, line, env=variables, timeout=600)
         return python.parent
 
+    def build_module(self, source: Path, kernel: str = "lab") -> Path:
+        """The ``.ko`` made from a folder of sources for one of the guests' kernels; made once.
+
+        Raises:
+            UsageError: no such kernel, or no sources.
+            BuildError: it does not compile, or not without a warning.
+        """
+        entry = module(source, self.module_target(kernel))
+        return self._builder.get(entry) / MODULE
+
+    def furnished(self, settings: Settings, sources: Sequence[str], furnish: Furnish) -> Path:
+        """The state of a machine under VirtualBox that ``furnish`` was done to; made once.
+
+        ``sources`` are all the texts that decide what that does. What is returned goes to `up` as
+        ``stored``.
+        """
+        return self._stored("furnished", settings, sources, furnish, cold=False)
+
+    def module_target(self, kernel: str) -> Target:
+        """What modules for one of the guests' kernels are built against.
+
+        Raises:
+            UsageError: no such kernel.
+        """
+        if kernel not in KERNELS:
+            raise UsageError(f"no kernel {kernel!r}: {', '.join(KERNELS)}")
+        return self._builder.target(kernel)
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         with locked(self._lock):
@@ -206,7 +272,8 @@ class Lab:
     def _machine(self, name: str) -> Machine:
         record = self._settings(name)
         kind = str(record["hypervisor"])
-        settings = Settings(name, kind, int(str(record["memory"])), int(str(record["cpus"])))
+        memory, cpus = (int(str(record[key])) for key in ("memory", "cpus"))
+        settings = Settings(name, kind, memory, cpus, str(record["kernel"]))
         return _KINDS[kind](settings, self.sandbox)
 
     def _remove(self, machine: Machine) -> None:
@@ -225,19 +292,29 @@ class Lab:
 
     def _ready(self, settings: Settings) -> Path:
         """The cache's booted state for a machine of this size."""
-        size = Settings("ready", "virtualbox", settings.memory, settings.cpus)
+        size = Settings("ready", settings.hypervisor, settings.memory, settings.cpus)
+
+        def settle(_: Lab, machine: VirtualBoxMachine) -> None:
+            machine.shell("sync; echo 3 > /proc/sys/vm/drop_caches; sleep 3")
+
+        return self._stored("booted", size, (), settle, cold=True)
+
+    def _stored(
+        self, kind: str, size: Settings, sources: Sequence[str], furnish: Furnish, *, cold: bool
+    ) -> Path:
+        """The cache's state of a machine after that was done to it, which the sources decide."""
 
         def make(path: Path, log: Path) -> None:
             with Lab(owned=True, cache=self.cache, progress=self.progress) as lab:
-                machine = lab.up(size, cold=True)
+                machine = lab.up(size, cold=cold)
                 assert isinstance(machine, VirtualBoxMachine)
-                machine.shell("sync; echo 3 > /proc/sys/vm/drop_caches; sleep 3")
-                shutil.move(machine.save(), path / "booted.sav")
-                shutil.move(machine.folder / "root.vdi", path / "root.vdi")
+                furnish(lab, machine)
+                machine.store(path)
 
-        sources = (self.parts.key, *HARDWARE, str(internals(size)), str(size))
-        entry = Entry("booted", sources, ("booted.sav", "root.vdi"), make)
-        title = f"booted machine ({size.memory} MB, {size.cpus} CPU)"
+        around = [self._builder.outer().key] if size.hypervisor == "hm" else []
+        given = (self.parts.key, *around, *HARDWARE, str(internals(size)), str(size), *sources)
+        entry = Entry(kind, given, STORED, make)
+        title = f"{kind} machine ({size.hypervisor}, {size.memory} MB, {size.cpus} CPU)"
         started: Callable[[], None] = lambda: self.progress.start(title)  # noqa: E731
         try:
             return self.cache.get(entry, started)

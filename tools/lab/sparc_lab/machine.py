@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .agent import EXCHANGE_BYTES, Agent, Result
-from .build import Parts
+from .build import KERNELS
 from .errors import LabError, NotRunning, StartError, UsageError
 from .keyboard import Stroke, console_switch, strokes
 from .processes import Process
@@ -21,17 +21,32 @@ from .sandbox import Sandbox, python_argv
 __all__ = ["Machine", "Settings"]
 
 _LINES = ("ttyS0", "ttyS1")
+_KERNEL_SAYS = re.compile(r"\[ *\d+\.\d{6}\] ")
+_LAST_WORDS = 8
 _TERMINALS = ("ttyS0", "tty1", "tty2")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a machine is made: memory in MB, number of virtual CPUs, hypervisor's name."""
+    """How a machine is made.
+
+    Attributes:
+        name: its own.
+        hypervisor: ``virtualbox``, ``qemu``, or ``hm``: VirtualBox with hardware virtualisation.
+        memory: MB.
+        cpus: number of virtual CPUs.
+        counted: under QEMU, its clock goes on by a nanosecond with each instruction.
+        low: under QEMU, MB of memory below 4 GB; what is more lies above.
+        kernel: one of ``KERNELS``; other ones than ``lab`` only under QEMU, for they are large.
+    """
 
     name: str
     hypervisor: str
     memory: int = 128
     cpus: int = 1
+    kernel: str = "lab"
+    counted: bool = False
+    low: int = 3072
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", self.name):
@@ -40,6 +55,12 @@ class Settings:
             raise UsageError("memory is 16 to 16384 MB")
         if not 1 <= self.cpus <= 8:
             raise UsageError("a machine has 1 to 8 CPUs")
+        if self.kernel not in KERNELS:
+            raise UsageError(f"no kernel {self.kernel!r}: {', '.join(KERNELS)}")
+        if self.hypervisor != "qemu" and self.kernel != "lab":
+            raise UsageError("kernels other than the lab's own boot under QEMU only")
+        if self.counted and (self.hypervisor, self.cpus) != ("qemu", 1):
+            raise UsageError("instructions are counted under QEMU, of one CPU")
 
 
 class Machine(ABC):
@@ -58,10 +79,6 @@ class Machine(ABC):
     # -- what the hypervisors do each in their own way
 
     @abstractmethod
-    def create(self, parts: Parts) -> None:
-        """Make its disks and settings in the prepared ``folder``."""
-
-    @abstractmethod
     def start(self, timeout: float) -> None:
         """Start it, from a saved state if it has one; return when its agent answers."""
 
@@ -76,6 +93,10 @@ class Machine(ABC):
     @abstractmethod
     def screenshot(self, target: Path) -> None:
         """Write what the guest's screen shows to a PNG file."""
+
+    @abstractmethod
+    def core(self, target: Path) -> None:
+        """Write the guest's memory as the ELF core that the hypervisor makes."""
 
     @abstractmethod
     def power_off(self) -> None:
@@ -215,5 +236,11 @@ class Machine(ABC):
             raise StartError(f"{self.name} opened no terminals", self.evidence())
 
     def evidence(self) -> str:
-        """Where to look when it does not start."""
-        return f"its console and logs are in {self.folder}"
+        """Why it may not do as it should: the last of its kernel's words, and where to look.
+
+        Nothing of what is typed at its terminals or printed by programs.
+        """
+        logs = [self.folder / f"{line}.log" for line in _LINES]
+        words = "".join(log.read_text(errors="replace") for log in logs if log.exists())
+        said = [line.rstrip() for line in words.splitlines() if _KERNEL_SAYS.match(line)]
+        return "\n".join([f"its console and logs are in {self.folder}", *said[-_LAST_WORDS:]])

@@ -9,17 +9,23 @@ from typing import Any
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
-from .build import Parts
+from .build import Guest
 from .errors import LabError, StartError
-from .guestimage import COMMAND_LINE
 from .keyboard import Stroke
 from .machine import Machine
 
 __all__ = ["QemuMachine"]
 
 _TREE = "tools"
-# Where the chipset's hole for devices begins, and where RAM goes on above it: bytes.
-_LOW_LIMIT = 0xC000_0000
+_TRIES = 2
+# Without what makes kernels clear and copy memory by bytes, each of which is a step here.
+_CPU = "max,erms=off,fsrm=off"
+# By the host's clock, or by instructions; and then nobody waits while there is nothing to do.
+_CLOCKS = {
+    False: ("-accel", "tcg,thread=multi"),
+    True: ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
+}
+# Where RAM goes on above the chipset's hole for devices: bytes.
 _HIGH_START = 1 << 32
 
 
@@ -28,34 +34,45 @@ class QemuMachine(Machine):
 
     strokes_at_once = 2
 
-    def create(self, parts: Parts) -> None:
-        """See `Machine.create`."""
-        shutil.copy(parts.disk, self.folder / "root.vdi")
-        shutil.copy(parts.kernel / "bzImage", self.folder / "bzImage")
+    def create(self, guest: Guest) -> None:
+        """Make its disks in the prepared ``folder``."""
+        shutil.copy(guest.disk, self.folder)
+        shutil.copy(guest.kernel, self.folder / "kernel")
+        (self.folder / "command_line").write_text(guest.command_line)
+        if guest.initrd is not None:
+            shutil.copy(guest.initrd, self.folder / "initrd")
 
     def start(self, timeout: float) -> None:
         """See `Machine.start`."""
         self.start_relay()
         folder = self.folder
+        (root,) = folder.glob("root.*")
         exchange = f"file={folder}/exchange.raw,format=raw,if=ide,file.locking=off"
         argv = [
             "qemu-system-x86_64",
-            *("-name", self.name, "-M", f"pc,max-ram-below-4g={_LOW_LIMIT:#x}"),
-            *("-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-display", "none"),
+            *("-name", self.name, "-M", f"pc,max-ram-below-4g={self.settings.low}M"),
+            *_CLOCKS[self.settings.counted],
+            *("-cpu", _CPU, "-nodefaults", "-display", "none"),
             *("-m", str(self.settings.memory), "-smp", str(self.settings.cpus), "-vga", "std"),
-            *("-kernel", f"{folder}/bzImage", "-append", COMMAND_LINE, "-no-reboot"),
-            *("-drive", f"file={folder}/root.vdi,format=vdi,if=ide", "-drive", exchange),
-            *("-nic", "user,model=e1000"),
+            *("-kernel", f"{folder}/kernel", "-append", (folder / "command_line").read_text()),
+            *("-drive", f"file={root},format={root.suffix[1:]},if=ide", "-drive", exchange),
+            *("-nic", "user,model=e1000", "-device", "vmcoreinfo", "-no-reboot"),
             *("-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"),
         ]
+        if (folder / "initrd").exists():
+            argv += ["-initrd", f"{folder}/initrd"]
         for line in ("ttyS0", "ttyS1"):
             argv += ["-serial", f"unix:{folder}/{line}.vm,server=on,wait=off"]
-        process = self.spawn("vm", _TREE, argv)
-        try:
-            self.await_agent(process, timeout)
-        except StartError:
-            process.end()
-            raise
+        for tries_left in reversed(range(_TRIES)):
+            process = self.spawn("vm", _TREE, argv)
+            try:
+                return self.await_agent(process, timeout)
+            except StartError:
+                # On a busy host an emulated kernel now and then resets as it boots.
+                again = tries_left and not process.alive()
+                process.end()
+                if not again:
+                    raise
 
     def state(self) -> str:
         """See `Machine.state`."""
@@ -94,20 +111,46 @@ class QemuMachine(Machine):
 
     def ram(self, target: Path) -> None:
         """Write the guest's physical memory: a sparse file, byte N is guest-physical address N."""
-        size = self.settings.memory << 20
-        low = min(size, _LOW_LIMIT)
         was_running = self.state() == "running"
         if was_running:
             self.pause()
         try:
             target.touch(mode=0o600)
             with target.open("wb") as file:
-                for start, length in ((0, low), (_HIGH_START, size - low)):
-                    if length:
-                        self._append_memory(file.fileno(), start, length)
+                for start, length in self._memory():
+                    self._append_memory(file.fileno(), start, length)
         finally:
             if was_running:
                 self.resume()
+
+    @property
+    def memory_end(self) -> int:
+        """The first guest-physical address above all RAM."""
+        return max(start + length for start, length in self._memory())
+
+    def ram_offset(self, gpa: int) -> int:
+        """Where a guest-physical address of RAM lies in QEMU's memory for the guest."""
+        return gpa if gpa < _HIGH_START else gpa - _HIGH_START + (self.settings.low << 20)
+
+    def _memory(self) -> list[tuple[int, int]]:
+        """The parts of RAM: where each begins, and its bytes."""
+        low = min(self.settings.memory, self.settings.low) << 20
+        high = (self.settings.memory << 20) - low
+        return [(0, low)] + ([(_HIGH_START, high)] if high else [])
+
+    def core(self, target: Path) -> None:
+        """Write the guest's physical memory as an ELF core, for drgn say.
+
+        With the guest kernel's VMCOREINFO, if its ``qemu_fw_cfg`` driver gave that to QEMU. The
+        guest is held meanwhile.
+        """
+        image = self.folder / "guest.core"
+        image.touch(mode=0o600)
+        try:
+            self.qmp("dump-guest-memory", paging=False, protocol=f"file:{image}")
+            shutil.move(image, target)
+        finally:
+            image.unlink(missing_ok=True)
 
     def power_off(self) -> None:
         """See `Machine.power_off`."""

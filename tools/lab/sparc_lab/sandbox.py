@@ -21,12 +21,11 @@ from .processes import Process, run, wait_for
 
 __all__ = ["Sandbox"]
 
-_SETUP = r"""
+_LAY = r"""
 set -e
 home=$1; shift
-mount -t tmpfs -o mode=700 lab "$home/upper"
-for pair; do
-  name=${pair%%=*}; lower=${pair#*=}; root=$home/root/$name
+lay() {
+  name=${1%%=*}; lower=${1#*=}; root=$home/root/$name
   mkdir -p "$home/upper/$name/top" "$home/upper/$name/work" "$root"
   mount -t overlay lab "$root" \
     -o "lowerdir=$lower,upperdir=$home/upper/$name/top,workdir=$home/upper/$name/work"
@@ -36,12 +35,20 @@ for pair; do
   mount --rbind /dev "$root/dev"
   mkdir -p "$root$home/files"
   mount --bind "$home/files" "$root$home/files"
-done
+}
+"""
+_SETUP = f"""{_LAY}
+mount -t tmpfs -o mode=700 lab "$home/upper"
+for pair; do lay "$pair"; done
 echo ready
 exec >/dev/null 2>&1
 IFS= read -r word
 [ "$word" = keep ] || exit
 while :; do sleep 100000 & wait; done
+"""
+_ADD = f"""{_LAY}
+lay "$1"
+mount --bind "$home/root/$2" "$home/root/$name/mnt"
 """
 
 
@@ -97,6 +104,20 @@ class Sandbox:
             with outer.stdin:
                 outer.stdin.write("keep\n")
 
+    def add(self, tree: str, path: Path, beside: str) -> None:
+        """Lay one more tree of the cache into the running sandbox, if it is not there.
+
+        It sees the one named ``beside`` as ``/mnt``, as it is without the mounts in it.
+        """
+        holder = self.holder()
+        if holder is None:
+            raise LabError("the lab is not running", "sparc-lab up")
+        root = self.home / "root" / tree
+        if f" {root} " in Path(f"/proc/{holder.pid}/mounts").read_text():
+            return
+        entered = ["nsenter", "-t", str(holder.pid), "--mount", "--pid", "--"]
+        run([*entered, "bash", "-c", _ADD, "add", str(self.home), f"{tree}={path}", beside])
+
     def argv(
         self, tree: str | None, argv: Sequence[str], env: Mapping[str, str] | None = None
     ) -> list[str]:
@@ -106,17 +127,10 @@ class Sandbox:
             raise LabError("the lab is not running", "sparc-lab up")
         if tree is None:
             return ["nsenter", "-t", str(holder.pid), "--pid", "--", *argv]
-        variables = {
-            "HOME": "/root",
-            "LANG": "C.UTF-8",
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            **(env or {}),
-        }
         return [
             *("nsenter", "-t", str(holder.pid), "--mount", "--pid", "--root", "--"),
-            *("chroot", str(self.home / "root" / tree), "/usr/bin/env", "-i"),
-            *(f"{key}={value}" for key, value in variables.items()),
-            *argv,
+            *("chroot", str(self.home / "root" / tree)),
+            *environment_argv(argv, env),
         ]
 
     def run(
@@ -186,6 +200,17 @@ def _only_child(pid: int) -> Process | None:
     except OSError:
         return None
     return Process.of(int(children[0])) if children else None
+
+
+def environment_argv(argv: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
+    """A command line that runs ``argv`` with these variables, and the few that all need."""
+    variables = {
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        **(env or {}),
+    }
+    return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in variables.items()), *argv]
 
 
 def python_argv(module: str, *arguments: str) -> list[str]:

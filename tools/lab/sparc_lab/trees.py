@@ -14,7 +14,10 @@ __all__ = [
     "ALONE",
     "chroot_argv",
     "copy_tree",
+    "debootstrap",
     "install",
+    "qemu_tree",
+    "run_in_tree",
     "tools_tree",
     "tree_base",
     "virtualbox_tree",
@@ -53,6 +56,7 @@ TOOLS_PACKAGES = (
     "xorriso",
     "xz-utils",
 )
+QEMU_PACKAGES = ("qemu-system-x86",)
 
 # Neither is of use in a tree that is thrown away as a whole; both cost minutes.
 _DPKG = "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\n"
@@ -78,7 +82,8 @@ def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _debootstrap(suite: str, components: str, tree: Path, log: Path) -> None:
+def debootstrap(suite: str, components: str, tree: Path, log: Path) -> None:
+    """Make a minimal Debian tree, without daemons, documentation and signatures' dates."""
     mirror = os.environ.get("SPARC_LAB_MIRROR", _MIRROR)
     options = ["--variant=minbase", f"--components={components}"]
     argv = [*ALONE, "debootstrap", *options, suite, str(tree), mirror]
@@ -100,11 +105,29 @@ def install(tree: Path, packages: Sequence[str], log: Path) -> None:
     run(chroot_argv(tree, ["apt-get", "clean"]), log=log)
 
 
+_BIND = r"""
+set -e
+mount --bind "$1" "$0/build"
+if [ "$2" ]; then mount --bind "$2" "$0/mnt" && mount -o remount,bind,ro "$0/mnt"; fi
+shift 2
+exec "$@"
+"""
+
+
+def run_in_tree(
+    tree: Path, work: Path, script: str, log: Path, *arguments: str, beside: Path | None = None
+) -> None:
+    """Run a shell script in a tree that sees ``work`` as ``/build``, ``beside`` as ``/mnt``."""
+    outer = [*ALONE, "sh", "-c", _BIND, str(tree), str(work), str(beside or "")]
+    argv = chroot_argv(tree, ["sh", "-c", script, "sh", *arguments])
+    run([*outer, *argv], timeout=3000, log=log)
+
+
 def virtualbox_tree() -> Entry:
     """Debian sid with VirtualBox: it needs a newer libc than Debian 12 has."""
 
     def make(path: Path, log: Path) -> None:
-        _debootstrap("sid", "main,contrib", path, log)
+        debootstrap("sid", "main,contrib", path, log)
         install(path, VIRTUALBOX_PACKAGES, log)
 
     products = ("usr/lib/virtualbox/VBoxVMM.so", "usr/lib/virtualbox/VirtualBoxVM", "usr/bin/Xvfb")
@@ -115,7 +138,7 @@ def tree_base() -> Entry:
     """Debian bookworm and nothing else, to start other trees from."""
 
     def make(path: Path, log: Path) -> None:
-        _debootstrap("bookworm", "main", path, log)
+        debootstrap("bookworm", "main", path, log)
 
     return Entry("bookworm", (_APT, _DPKG), ("etc/debian_version",), make)
 
@@ -130,6 +153,17 @@ def tools_tree(base: Entry, base_path: Path) -> Entry:
 
     products = ("usr/bin/gcc", "usr/bin/qemu-system-x86_64", "usr/src/linux-source-6.1.tar.xz")
     return Entry("tools", (base.key, *TOOLS_PACKAGES), products, make)
+
+
+def qemu_tree() -> Entry:
+    """Debian sid with its QEMU, which emulates AMD-V well enough for VirtualBox."""
+
+    def make(path: Path, log: Path) -> None:
+        debootstrap("sid", "main", path, log)
+        install(path, QEMU_PACKAGES, log)
+
+    products = ("usr/bin/qemu-system-x86_64",)
+    return Entry("qemu", ("sid", _APT, _DPKG, *QEMU_PACKAGES), products, make)
 
 
 def copy_tree(source: Path, target: Path) -> None:

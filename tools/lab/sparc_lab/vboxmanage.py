@@ -9,7 +9,7 @@ from pathlib import Path
 from .machine import Settings
 from .sandbox import Sandbox
 
-__all__ = ["HARDWARE", "INSTALLED", "TREE", "Installation", "internals"]
+__all__ = ["HARDWARE", "INSTALLED", "PORTABLE", "TREE", "Installation", "internals"]
 
 INSTALLED = "/usr/lib/virtualbox"
 TREE = "virtualbox"
@@ -23,9 +23,22 @@ HARDWARE = (
     *("--nic1", "nat", "--nictype1", "82540EM", "--macaddress1", "080027000001"),
 )
 
+PORTABLE = (
+    *("--cpuid-portability-level", "1"),
+    *("--cpuid-set", "1", "00800f12", "00010800", "80200001", "178bfbfd"),
+    *("--cpuid-set", "80000001", "00800f12", "00000000", "00000001", "2193fb7d"),
+)
+"""A guest with these goes on from a saved state with hardware virtualisation and without.
+
+It has an EPYC without AVX, which VirtualBox does not interpret, and without VME, which QEMU does
+not emulate.
+"""
+
 
 def internals(settings: Settings) -> dict[str, str]:
-    """VirtualBox's own tuning of a machine of this size, as extra data."""
+    """VirtualBox's own tuning of such a machine, as extra data."""
+    if settings.hypervisor == "hm":
+        return {}
     tuning = {"HM/FallbackToIEM": "1"}
     if settings.cpus > 1:
         # Interpreters that wait for each other do little between two timer ticks; with the guest's
@@ -35,17 +48,18 @@ def internals(settings: Settings) -> dict[str, str]:
 
 
 class Installation:
-    """VirtualBox in the given sandbox, with settings of its own there."""
+    """VirtualBox in the given sandbox, with settings of its own in the folder ``config`` there."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, config: Path | None = None) -> None:
         self._sandbox = sandbox
+        self._config = config or sandbox.files / "config"
 
     @property
     def variables(self) -> dict[str, str]:
         """What VirtualBox's programs and its SDK need in their environment."""
         return {
             "HOME": str(self._sandbox.files),
-            "VBOX_USER_HOME": str(self._sandbox.files / "config"),
+            "VBOX_USER_HOME": str(self._config),
             "XDG_RUNTIME_DIR": "/tmp",
             "VBOX_PROGRAM_PATH": INSTALLED,
             "VBOX_SDK_PATH": f"{INSTALLED}/sdk",

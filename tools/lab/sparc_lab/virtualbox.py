@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,16 +19,17 @@ from .processes import Process, wait_for
 from .sandbox import Sandbox
 from .vboxmanage import HARDWARE, INSTALLED, TREE, Installation, internals
 
-__all__ = ["CHECKPOINT_WAYS", "VirtualBoxMachine"]
+__all__ = ["CHECKPOINT_WAYS", "STORED", "VirtualBoxMachine"]
 
 CHECKPOINT_WAYS = ("gui", "vboxmanage", "api", "live", "savestate")
 
+_STATE, _DISK = STORED = ("booted.sav", "root.vdi")
 _CONTROLLER = "IDE"
 
 _UARTS = (("--uart1", "0x3F8", "4", "ttyS0"), ("--uart2", "0x2F8", "3", "ttyS1"))
 _AT_REST = ("off", "saved", "aborted", "absent")
 _LAUNCHES = 3
-_LAUNCH_SECONDS = 40.0
+_TELLING = re.compile(r"VERR_|Guest state|Changing the VM state|Signal|Assert|full")
 _XML = "{http://www.virtualbox.org/}"
 
 
@@ -36,6 +37,10 @@ class VirtualBoxMachine(Machine):
     """A machine of the sandbox's own VirtualBox."""
 
     strokes_at_once = 6
+    ways: tuple[str, ...] = CHECKPOINT_WAYS
+    """How checkpoints of it can be taken."""
+    launch_seconds = 40.0
+    """After this long without a machine there is a dialog instead."""
 
     def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
         super().__init__(settings, sandbox)
@@ -45,26 +50,35 @@ class VirtualBoxMachine(Machine):
         """Run VBoxManage; its output."""
         return self.installation.manage(*arguments)
 
-    def create(self, parts: Parts, *, disk: Path | None = None, saved: Path | None = None) -> None:
-        """Make it with the given root disk (or a fresh one) and saved state (or none)."""
+    def create(
+        self, parts: Parts, *, stored: Path | None = None, hardware: Sequence[str] = ()
+    ) -> None:
+        """Make it with a fresh root disk, or with disk and state that another one stored.
+
+        ``hardware`` are more options of ``VBoxManage modifyvm``.
+        """
         root = self.folder / "root.vdi"
-        shutil.copy(disk or parts.disk, root)
+        shutil.copy(stored / _DISK if stored else parts.disk, root)
         shutil.copy(parts.iso, self.folder / "boot.iso")
         _write_exchange_descriptor(self.folder)
         self.manage("internalcommands", "sethduuid", str(root))
-        self.register(*HARDWARE)
+        self.register(*HARDWARE, *hardware)
         for option, port, irq, line in _UARTS:
-            mode = [option.replace("uart", "uartmode"), "server", str(self.folder / f"{line}.vm")]
+            mode = [option.replace("uart", "uartmode"), *self.uart_mode(line)]
             self.manage("modifyvm", self.name, option, port, irq, *mode)
         controller = ["--add", "ide", "--controller", "PIIX4", "--hostiocache", "on"]
         self.manage("storagectl", self.name, "--name", _CONTROLLER, *controller)
         self._attach("0", "0", "hdd", root)
         self._attach("0", "1", "hdd", self.folder / "exchange.vmdk", "--mtype", "writethrough")
         self._attach("1", "0", "dvddrive", self.folder / "boot.iso")
-        if saved is not None:
+        if stored is not None:
             state = self.folder / "ready.sav"
-            shutil.copy(saved, state)
+            shutil.copy(stored / _STATE, state)
             self.manage("adoptstate", self.name, str(state))
+
+    def uart_mode(self, line: str) -> list[str]:
+        """What VirtualBox is to connect a serial line of the guest with, in its own words."""
+        return ["server", str(self.folder / f"{line}.vm")]
 
     def register(self, *hardware: str) -> None:
         """Make VirtualBox know a machine of this name and size with the given settings."""
@@ -99,11 +113,15 @@ class VirtualBoxMachine(Machine):
         """Start its process, anew if that shows a dialog instead of a machine."""
         for _ in range(_LAUNCHES):
             process = self.launch(*options)
-            wait_for(lambda: self.state() not in _AT_REST, timeout=_LAUNCH_SECONDS, step=0.3)
+            self._await_launch(process)
             if self.state() not in _AT_REST and process.alive():
                 return process
             process.end(grace=2)
         raise StartError(f"VirtualBox does not start {self.name}", self.evidence())
+
+    def _await_launch(self, process: Process) -> None:
+        decided = lambda: self.state() not in _AT_REST or not process.alive()  # noqa: E731
+        wait_for(decided, timeout=self.launch_seconds, step=0.3)
 
     def state(self) -> str:
         """See `Machine.state`."""
@@ -162,8 +180,8 @@ class VirtualBoxMachine(Machine):
         Raises:
             UsageError: no such way, or the name is taken.
         """
-        if way not in CHECKPOINT_WAYS:
-            raise UsageError(f"no way {way!r}: {', '.join(CHECKPOINT_WAYS)}")
+        if way not in self.ways:
+            raise UsageError(f"no way {way!r}: {', '.join(self.ways)}")
         self.require("running", "paused")
         if name in self.checkpoints():
             raise UsageError(f"{self.name!r} already has a checkpoint {name!r}")
@@ -225,6 +243,22 @@ class VirtualBoxMachine(Machine):
             raise LabError(f"VirtualBox saved no state of {self.name!r}")
         return self.folder / machine.attrib["stateFile"]
 
+    def store(self, folder: Path) -> None:
+        """Save the state and leave it with the disk in ``folder``, for others to go on from."""
+        shutil.move(self.save(), folder / _STATE)
+        shutil.move(self.folder / "root.vdi", folder / _DISK)
+
+    def disk(self, target: Path) -> None:
+        """Write the root disk of a machine that is off to a raw image."""
+        text = self.manage("showvminfo", self.name, "--machinereadable")
+        found = re.search(rf'^"{_CONTROLLER}-0-0"="(.+)"$', text, re.M)
+        if not found:
+            raise LabError(f"VirtualBox knows no disk of {self.name!r}")
+        image = self.folder / "root.raw"
+        self.manage("clonemedium", "disk", found[1], str(image), "--format", "RAW")
+        self.manage("closemedium", "disk", str(image))
+        shutil.move(image, target)
+
     def power_off(self) -> None:
         """See `Machine.power_off`."""
         if self.state() in ("running", "paused"):
@@ -239,7 +273,7 @@ class VirtualBoxMachine(Machine):
         """See `Machine.evidence`."""
         log = self.folder / "Logs" / "VBox.log"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        failures = [line for line in lines if "VERR_" in line or "Guest state" in line][-3:]
+        failures = [line for line in lines if _TELLING.search(line)][-6:]
         return "\n".join([super().evidence(), *failures])
 
     def _forgotten(self) -> bool:

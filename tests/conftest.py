@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from sparc_lab import Lab, QemuMachine, Settings, VirtualBoxMachine
+from sparc_lab import KERNELS, Lab, QemuMachine, Settings, VirtualBoxMachine
+from sparc_lab.machine import Machine
 
-_MUST_RUN = ("guest", "e2e")
+# What they assert is told as it is for tests.
+pytest.register_assert_rewrite("tests.e2e", "tests.guest", "tests.promises")
+
+_M = TypeVar("_M", VirtualBoxMachine, QemuMachine)
+_MUST_RUN = ("guest", "e2e", "hm")
 _skipped: list[str] = []
 
 
@@ -22,22 +30,76 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@contextlib.contextmanager
+def _up(lab: Lab, kind: type[_M], settings: Settings) -> Iterator[_M]:
+    machine = lab.up(settings)
+    try:
+        assert isinstance(machine, kind)
+        yield machine
+    finally:
+        lab.down(settings.name)
+
+
 @pytest.fixture(scope="module")
 def machine(lab: Lab) -> Iterator[VirtualBoxMachine]:
     """A small machine under VirtualBox, fresh for each test file."""
-    machine = lab.up(Settings("victim", "virtualbox"))
-    assert isinstance(machine, VirtualBoxMachine)
-    yield machine
-    lab.down("victim")
+    with _up(lab, VirtualBoxMachine, Settings("victim", "virtualbox")) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="module")
 def qemu(lab: Lab) -> Iterator[QemuMachine]:
     """A small machine under QEMU, fresh for each test file."""
-    machine = lab.up(Settings("quick", "qemu"))
-    assert isinstance(machine, QemuMachine)
-    yield machine
-    lab.down("quick")
+    with _up(lab, QemuMachine, Settings("quick", "qemu")) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def kernel(request: pytest.FixtureRequest) -> str:
+    """The name of each kernel that guests can have, in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def guest(lab: Lab, kernel: str) -> Iterator[QemuMachine]:
+    """A machine with each kernel in turn, under QEMU, fresh for each test file and kernel.
+
+    Large enough for transparent huge pages, which smaller ones have off.
+    """
+    settings = Settings("guest", "qemu", memory=1024, cpus=2, kernel=kernel)
+    with _up(lab, QemuMachine, settings) as machine:
+        yield machine
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say of a failed test how its machines are, and whether this one had room for them."""
+    report = yield
+    if report.failed:
+        given = [getattr(value, "machine", value) for value in item.funcargs.values()]
+        for machine in {
+            value.name: value for value in given if isinstance(value, Machine)
+        }.values():
+            with contextlib.suppress(Exception):
+                said = f"{machine.state()}; {machine.evidence()}"
+                report.sections.append((f"machine {machine.name}", said))
+        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = f"{shutil.disk_usage('/var').free >> 20} MB of disk"
+        said = f"{free}, {memory['MemAvailable'].strip()} of memory, load {os.getloadavg()}"
+        report.sections.append(("free here", said))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On further kernels, most tests show what they have shown on the first."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        kernel = parameters.params.get("kernel", KERNELS[0]) if parameters else KERNELS[0]
+        if kernel != KERNELS[0] and not item.get_closest_marker("every_kernel"):
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

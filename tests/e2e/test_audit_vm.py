@@ -1,4 +1,4 @@
-"""``sparc audit VM:SNAPSHOT`` where VirtualBox is installed, through its own SDK."""
+"""``sparc audit VM:SNAPSHOT``, and scrub, where VirtualBox is installed, through its own SDK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def commands(lab: Lab, machine: VirtualBoxMachine) -> Path:
 
 
 def _audit(lab: Lab, commands: Path, what: str, secret: str) -> subprocess.CompletedProcess[str]:
-    argv = [str(commands / "sparc"), "audit", what]
+    return _run(lab, [str(commands / "sparc"), "audit", what], secret)
+
+
+def _run(lab: Lab, argv: list[str], secret: str = "") -> subprocess.CompletedProcess[str]:
     line = lab.sandbox.argv(TREE, argv, Installation(lab.sandbox).variables)
     return subprocess.run(line, input=secret, capture_output=True, text=True, check=False)
 
@@ -51,3 +54,16 @@ def test_what_is_not_there_is_one_clear_line(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert what.split(":")[-1] in done.stderr
+
+
+def test_a_snapshot_is_scrubbed_by_its_name(
+    lab: Lab, machine: VirtualBoxMachine, commands: Path
+) -> None:
+    path = machine.checkpoint("scrubbed")
+    before = path.stat()
+    done = _run(lab, [str(commands / "sparc"), "scrub", "victim:scrubbed", "--screen"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert path.stat().st_ino != before.st_ino
+    assert path.stat().st_mode & 0o777 == 0o600
+    machine.restore("scrubbed")
+    assert machine.run(["true"]).status == 0

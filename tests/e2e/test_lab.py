@@ -10,15 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sparc_lab import CHECKPOINT_WAYS, Lab, LabError, Settings, VirtualBoxMachine
+from sparc_lab import Lab, LabError, Settings, VirtualBoxMachine
 from sparc_lab.processes import Process, wait_for
 
 from sparc.sav.state import SavedState
+from tests.e2e.conftest import WAYS
+from tests.promises import check_files, check_outputs, check_typing
 
 
 def test_run_returns_both_outputs_and_the_status(machine: VirtualBoxMachine) -> None:
-    result = machine.run(["sh", "-c", "printf 'a\\0b\\n'; printf 'x y' >&2; exit 7"])
-    assert (result.status, result.stdout, result.stderr) == (7, b"a\0b\n", b"x y")
+    check_outputs(machine)
 
 
 def test_run_keeps_arguments_apart(machine: VirtualBoxMachine) -> None:
@@ -27,28 +28,13 @@ def test_run_keeps_arguments_apart(machine: VirtualBoxMachine) -> None:
     assert result.stdout.decode() == "".join(f"{word}|" for word in words)
 
 
-def test_run_brings_a_large_output_whole(machine: VirtualBoxMachine) -> None:
-    result = machine.run(["seq", "30000"])
-    assert result.text.splitlines() == [str(number) for number in range(1, 30001)]
-
-
 def test_run_ends_what_takes_too_long(machine: VirtualBoxMachine) -> None:
     assert machine.run(["sleep", "600"], timeout=2).status == 124
     assert machine.run(["echo", "on"]).text == "on"
 
 
-@pytest.mark.parametrize("folder", ["/root", "/tmp"])
-def test_files_go_in_and_come_out_unchanged(
-    machine: VirtualBoxMachine, tmp_path: Path, folder: str
-) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(os.urandom((3 << 20) + 17))
-    source.chmod(0o750)
-    machine.put(source, f"{folder}/file")
-    assert machine.run(["stat", "-c", "%s %a", f"{folder}/file"]).text == f"{(3 << 20) + 17} 750"
-    machine.get(f"{folder}/file", tmp_path / "back")
-    assert (tmp_path / "back").read_bytes() == source.read_bytes()
-    machine.run(["rm", f"{folder}/file"])
+def test_files_go_in_and_come_out_unchanged(machine: VirtualBoxMachine, tmp_path: Path) -> None:
+    check_files(machine, tmp_path, (3 << 20) + 17)
 
 
 def test_an_empty_file_is_a_file(machine: VirtualBoxMachine, tmp_path: Path) -> None:
@@ -65,11 +51,7 @@ def test_a_missing_file_is_an_error(machine: VirtualBoxMachine, tmp_path: Path) 
 
 @pytest.mark.parametrize("terminal", ["tty1", "tty2", "ttyS0"])
 def test_what_is_typed_reaches_the_terminal(machine: VirtualBoxMachine, terminal: str) -> None:
-    text = "The quick BROWN fox {jumps} over ~13 [lazy] dogs & <cats>; 5*(3-1) = 10 @ #! ^%"
-    machine.type(terminal, f"tty > /root/typed; cat >> /root/typed << 'END'\n{text}\nEND\n")
-    wait_for(lambda: text in machine.run(["cat", "/root/typed"]).text, timeout=60, step=1)
-    assert machine.run(["cat", "/root/typed"]).text == f"/dev/{terminal}\n{text}"
-    machine.run(["rm", "/root/typed"])
+    check_typing(machine, terminal)
 
 
 def test_the_screenshot_shows_what_was_typed(machine: VirtualBoxMachine, tmp_path: Path) -> None:
@@ -85,7 +67,7 @@ def test_the_screenshot_shows_what_was_typed(machine: VirtualBoxMachine, tmp_pat
     assert before != after
 
 
-@pytest.mark.parametrize("way", CHECKPOINT_WAYS)
+@pytest.mark.parametrize("way", WAYS)
 def test_a_checkpoint_can_be_gone_back_to(machine: VirtualBoxMachine, way: str) -> None:
     machine.shell("echo before > /root/mark")
     path = machine.checkpoint(f"by-{way}", way)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from samples import DATA, SAMPLES, Make, Pages, Search
+from samples import DATA, SAMPLES, Make, Search, write_state
 
 from sparc.audit.report import Report
 from sparc.audit.run import audit
 from sparc.audit.secrets import Secret
-from tools.bench.savwriter import PAGE, SavWriter
 
 
 @pytest.fixture(params=SAMPLES)
@@ -33,35 +33,4 @@ def search() -> Search:
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """Writes a saved state with the given pages (by number) and other units (by name)."""
-
-    def write(
-        pages: Pages,
-        units: dict[str, bytes] | None = None,
-        *,
-        ram: int = 256 * PAGE,
-        passes: Sequence[Pages] = (),
-        cpus: int = 1,
-        stream_crc: bool = True,
-    ) -> Path:
-        writer = SavWriter(live=bool(passes), stream_crc=stream_crc)
-        for number, earlier in enumerate(passes):
-            writer.begin("pgm", 1, 14, number)
-            if number == 0:
-                writer.pgm_config(ram, roms=[("BIOS", 0xF0000, PAGE)], mmio2=[("VRam", 4 * PAGE)])
-            for page, data in earlier.items():
-                writer.ram(page, data)
-            writer.pgm_end()
-        writer.begin("pgm", 1, 14)
-        writer.pgm_fixed(cpus)
-        if not passes:
-            writer.pgm_config(ram, roms=[("BIOS", 0xF0000, PAGE)], mmio2=[("VRam", 4 * PAGE)])
-        for page, data in pages.items():
-            writer.ram(page, data)
-        writer.pgm_end()
-        for name, content in (units or {}).items():
-            writer.unit(name, content)
-        path: Path = tmp_path / "made.sav"
-        path.write_bytes(writer.finish())
-        return path
-
-    return write
+    return functools.partial(write_state, tmp_path / "made.sav")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from host_service import virtualbox
 from host_service.virtualbox import VirtualBoxError, saved_state
+from host_service.virtualbox.connection import connect
 
 
 class Machine:
@@ -49,9 +49,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         deinit=lambda: released.append(True),
     )
     monkeypatch.setitem(sys.modules, "vboxapi", sdk)
-    virtualbox._virtualbox.cache_clear()
+    connect.cache_clear()
     yield tiny
-    virtualbox._virtualbox.cache_clear()
+    connect.cache_clear()
 
 
 def test_the_saved_machine_then_its_snapshot(machine: Machine) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sparc_lab import Lab, Settings, VirtualBoxMachine
@@ -26,7 +27,9 @@ _HERE = Path(__file__).parent
 class _Bare(VirtualBoxMachine):
     """A machine with nothing to boot from."""
 
-    def create(self, parts: Parts, *, disk: Path | None = None, saved: Path | None = None) -> None:
+    def create(
+        self, parts: Parts, *, stored: Path | None = None, hardware: Sequence[str] = ()
+    ) -> None:
         self.register("--vram", "1", "--usb-ohci", "off", "--graphicscontroller", "vboxvga")
 
     def start(self, timeout: float, *, paused: bool = False) -> None:

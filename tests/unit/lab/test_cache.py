@@ -87,6 +87,13 @@ def test_what_nobody_used_for_days_is_dropped_by_its_successor(cache: Cache) -> 
     assert not cache.path(unused.entry).exists()
 
 
+def test_what_only_begins_with_its_name_is_not_dropped(cache: Cache) -> None:
+    longer = Entry("thing-larger", ("a",), (), lambda path, log: None)
+    os.utime(cache.get(longer), (0, 0))
+    cache.get(_Recipe("a").entry)
+    assert cache.path(longer).exists()
+
+
 def test_two_users_at_once_make_it_once(cache: Cache) -> None:
     recipe = _Recipe("a", seconds=0.2)
     seen: list[str] = []

@@ -11,6 +11,8 @@ import pytest
 from sparc_lab.processes import wait_for
 from sparc_lab.sandbox import python_argv
 
+_MARK = b"."
+
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Path]:
@@ -38,14 +40,39 @@ def _program(folder: Path) -> socket.socket:
     return line
 
 
+def _carries(sender: socket.socket, receiver: socket.socket) -> bool:
+    sender.sendall(_MARK)
+    receiver.settimeout(0.1)
+    try:
+        return bool(receiver.recv(1))
+    except TimeoutError:
+        return False
+
+
+def _joined(guest: socket.socket, program: socket.socket) -> None:
+    """Return when the relay has taken up both: what is sent before that, nobody waits for."""
+    for sender, receiver in ((guest, program), (program, guest)):
+        assert wait_for(lambda s=sender, r=receiver: _carries(s, r), timeout=10)
+        receiver.settimeout(10)
+
+
+def _word(line: socket.socket) -> bytes:
+    """The next word on it, without the marks before."""
+    word = b""
+    while not word.strip(_MARK):
+        word += line.recv(100)
+    return word.strip(_MARK)
+
+
 def test_both_directions_and_the_log(relay: Path) -> None:
     server, guest = _guest(relay)
     with server, guest, _program(relay) as program:
+        _joined(guest, program)
         program.sendall(b"to guest")
-        assert guest.recv(100) == b"to guest"
+        assert _word(guest) == b"to guest"
         guest.sendall(b"from guest")
-        assert program.recv(100) == b"from guest"
-    assert (relay / "line.log").read_bytes() == b"from guest"
+        assert _word(program) == b"from guest"
+    assert (relay / "line.log").read_bytes().strip(_MARK) == b"from guest"
 
 
 def test_what_nobody_waits_for_is_read_and_logged(relay: Path) -> None:
@@ -59,8 +86,9 @@ def test_a_guest_that_comes_back_is_followed_again(relay: Path) -> None:
     with _program(relay) as program:
         for word in (b"first", b"second"):
             server, guest = _guest(relay)
+            _joined(guest, program)
             guest.sendall(word)
-            assert program.recv(100) == word
+            assert _word(program) == word
             guest.close()
             server.close()
             (relay / "line.vm").unlink()

@@ -1,0 +1,163 @@
+"""A guarded machine, and what may be done to its host."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparc_lab.processes import Process, wait_for
+from sparc_lab.vboxmanage import INSTALLED, TREE
+
+from tests.e2e.guarded import HOLDERS, Guarded
+
+__all__ = ["Faulty"]
+
+_DISK_MB = 24
+# Of a file that grows to a hundred megabytes.
+_MIDDLE_BYTES = 4 << 20
+# FOLDER OPTION...: another file system there, with the disks of the one below.
+_SMALL_DISK = """
+set -e
+folder=$1; shift
+mkdir -p "$folder"
+exec {below}<"$folder"
+mount -t tmpfs tmpfs "$folder"
+for disk in /proc/self/fd/$below/*.vdi; do
+    [ -e "$disk" ] || continue
+    touch "$folder/${disk##*/}"
+    mount --bind "$disk" "$folder/${disk##*/}"
+done
+mount -o "remount,$(IFS=,; echo "$*")" "$folder"
+"""
+_CANCEL = """
+import sys, vboxapi
+manager = vboxapi.VirtualBoxManager(None, None)
+box = manager.getVirtualBox()
+session = manager.getSessionObject(box)
+box.findMachine(sys.argv[1]).lockMachine(session, manager.constants.LockType_Shared)
+progress, _ = session.machine.takeSnapshot(sys.argv[2], "", True)
+# While memory is written: before, the guest has been asked; after, it is too late.
+while progress.percent < 5 and not progress.completed:
+    progress.waitForCompletion(1)
+progress.cancel()
+progress.waitForCompletion(-1)
+print(progress.canceled)
+session.unlockMachine()
+"""
+
+
+class Faulty(Guarded):
+    """A guarded machine with its excluded holders, and the files of its host."""
+
+    seed: int
+
+    @property
+    def states(self) -> set[Path]:
+        """All saved states, whole or not."""
+        return set((self.machine.folder / "Snapshots").glob("*.sav"))
+
+    @property
+    def process(self) -> Process:
+        """The one that runs the machine."""
+        process = self.machine.recorded("vm")
+        assert process is not None
+        return process
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start VBoxManage, and do not wait for it."""
+        sandbox = self.machine.sandbox
+        argv = [f"{INSTALLED}/VBoxManage", "-q", *arguments]
+        line = sandbox.argv(TREE, argv, self.machine.installation.variables)
+        return subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+        )
+
+    def last_report(self) -> dict[str, object]:
+        """What the pack reported last."""
+        path = max(
+            (self.machine.folder / "Snapshots").glob("*.sparc.json"),
+            key=lambda path: path.stat().st_mtime_ns,
+        )
+        report = json.loads(path.read_text())
+        assert isinstance(report, dict)
+        return report
+
+    def log(self) -> str:
+        """What VirtualBox and the pack have written of the machine."""
+        return (self.machine.folder / "Logs/VBox.log").read_text(errors="replace")
+
+    def goes_on(self) -> None:
+        """The excluded ones find all that they hold where it was, and so do all others."""
+        assert self.machine.state() == "running"
+        self.check_survivors(*HOLDERS)
+        self.check_kernel()
+
+    @contextlib.contextmanager
+    def small_disk(self, *options: str) -> Iterator[Path]:
+        """Where snapshots go there is little room, or, with ``ro``, none may write.
+
+        The disks that are there already stay in use; all that was there comes back.
+        """
+        folder = self.machine.folder / "Snapshots"
+        sandbox = self.machine.sandbox
+        argv = ["bash", "-c", _SMALL_DISK, "", str(folder), f"size={_DISK_MB}m", *options]
+        sandbox.run(TREE, argv)
+        try:
+            yield folder
+        finally:
+            sandbox.run(TREE, ["umount", "--recursive", "--lazy", str(folder)])
+
+    def cancel(self, name: str) -> bool:
+        """Ask for a checkpoint and cancel it in the middle; False if it was too late for that."""
+        script = self.machine.sandbox.files / "cancel.py"
+        script.write_text(_CANCEL)
+        argv = ["python3", str(script), self.machine.name, name]
+        said = self.machine.sandbox.run(TREE, argv, env=self.machine.installation.variables)
+        return said.strip() == "True"
+
+    @contextlib.contextmanager
+    def while_saving(self, name: str) -> Iterator[set[Path]]:
+        """Be in the middle of a save; what there is of the file. Afterwards the save has ended."""
+        before = self.states
+        asked = self.command("snapshot", self.machine.name, "take", name)
+        wrote = lambda: any(path.stat().st_size > _MIDDLE_BYTES for path in self.states - before)  # noqa: E731
+        assert wait_for(wrote, timeout=120, step=0.001)
+        try:
+            yield self.states - before
+        finally:
+            asked.communicate(timeout=300)
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Stop the machine's process; then it goes on."""
+        process = self.process
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+        starter = int(stat.rpartition(")")[2].split()[1])
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            # Who has started it has stopped with it.
+            for pid in (starter, process.pid):
+                os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def stopped_while_saving(self, name: str) -> Iterator[None]:
+        """Hold the machine's process still in the middle of a save; then it goes on."""
+        with self.while_saving(name), self.held_still():
+            yield
+
+    def kill_while_saving(self) -> set[Path]:
+        """Kill the machine's process in the middle of a save; what it leaves of the file."""
+        process = self.process
+        with self.while_saving("killed") as left:
+            os.kill(process.pid, signal.SIGKILL)
+        assert wait_for(lambda: not process.alive(), timeout=60)
+        assert wait_for(lambda: self.machine.state() == "aborted", timeout=60)
+        # VirtualBox may have removed it.
+        return left & self.states

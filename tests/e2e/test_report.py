@@ -1,0 +1,121 @@
+"""The page of a checkpoint, looked at in a real browser: light and dark, wide and on a phone.
+
+It needs Chromium and no virtual machine: the checkpoint is made to order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from host.reporting import good_report
+from parked import PAGE, parked
+from PIL import Image
+from samples import write_state
+
+from host_service.page.memory_map import Class
+from host_service.page.picture import COLOURS
+from host_service.verdict import beside
+from sparc import abi
+from sparc.cli.main import main
+
+_PAGES = 4096
+_WIDE, _PHONE, _HEIGHT = 1000, 360, 3000
+_SECONDS = 300
+_BACKGROUNDS = {"light": "#ffffff", "dark": "#0d1117"}
+# Chromium's own numbers for prefers-color-scheme.
+_SCHEMES = {"dark": "0", "light": "1"}
+
+Looked = npt.NDArray[np.uint8]
+Look = Callable[[str, int], Looked]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of a checkpoint with something of every kind in it, and long names."""
+    folder = tmp_path_factory.mktemp("page")
+    there = [page for page in range(_PAGES) if not 0xA0 <= page < 0x100]
+    drop, stash = range(1000, 3000), range(3000, 3500)
+    kinds = (abi.Kind.PIPE, abi.Kind.TTY, abi.Kind.REGISTERS, abi.Kind.OTHER)
+    extents = [((500 + 64 * n) * PAGE, 64, kind) for n, kind in enumerate(kinds)]
+    pages = {page: bytes(64) + b"x" * (PAGE - 64) for page in there}
+    pages |= dict.fromkeys([*drop, *stash, 40], bytes(PAGE))
+    pages |= {3800: bytes(PAGE)} | parked(_PAGES, drop, stash, extents)
+    pages[3400] = b"left" * (PAGE // 4)
+    state = write_state(folder / "one.sav", pages, ram=_PAGES * PAGE)
+    excluded = [{"pid": 10_000 + n, "name": f"a-long-name-{n:03}"} for n in range(60)]
+    report = good_report(state_file=str(state), excluded=excluded, message="word" * 200)
+    beside(state).write_text(json.dumps(report))
+    beside(state).chmod(0o600)
+    secrets = folder / "secrets"
+    secrets.write_text("leftleftleftleft\n")
+    out = folder / "page.html"
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(state), "--html", str(out), "--secret-file", str(secrets)])
+    assert end.value.code == 1
+    return out
+
+
+@pytest.fixture(scope="module")
+def look(page: Path) -> Look:
+    """Shows the page in a scheme and at a width; the colours of its points, by row."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("there is no chromium here: apt install chromium")
+
+    def run(scheme: str, width: int) -> Looked:
+        frame, shot = page.with_name("frame.html"), page.with_name("shot.png")
+        # A window has a least width, a frame has none.
+        style = f"border:0;width:{width}px;height:{_HEIGHT}px"
+        body = f'<body style="margin:0"><iframe src="{page.name}" style="{style}"></iframe>'
+        frame.write_text(f"<!DOCTYPE html>{body}")
+        argv = [browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage"]
+        argv += ["--no-first-run", "--hide-scrollbars", "--force-device-scale-factor=1"]
+        argv += ["--no-sandbox"] * (os.geteuid() == 0)
+        argv += [f"--user-data-dir={page.parent / 'profile'}", f"--window-size=1000,{_HEIGHT}"]
+        argv += [f"--blink-settings=preferredColorScheme={_SCHEMES[scheme]}"]
+        argv += [f"--screenshot={shot}", frame.as_uri()]
+        shot.unlink(missing_ok=True)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        assert shot.exists(), done.stderr
+        with Image.open(shot) as image:
+            return np.asarray(image.convert("RGB"))[:, :width]
+
+    return run
+
+
+def _count(seen: Looked) -> Counter[str]:
+    packed = seen.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    values, counts = np.unique(packed, return_counts=True)
+    return Counter({f"#{v:06x}": n for v, n in zip(values.tolist(), counts.tolist(), strict=True)})
+
+
+@pytest.mark.parametrize("width", [_WIDE, _PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_all_there(look: Look, scheme: str, width: int) -> None:
+    seen = look(scheme, width)
+    found = _count(seen)
+    # The background is what most of it is; each class is drawn, in the map and beside its words.
+    assert found.most_common(1)[0][0] == _BACKGROUNDS[scheme]
+    # Zeros that nobody asked for are one page alone, which a small picture may blend.
+    for kind in set(Class) - {Class.NONE, Class.ZERO, Class.FREE_SAVED}:
+        assert found[COLOURS[kind]] >= 20, kind
+    # Most of this memory is free or saved: more of the page than any words.
+    assert found[COLOURS[Class.FREE_OUT]] > width * width // 5
+    # Text: far from the background, and much of it.
+    light = seen.astype(int).sum(axis=2)
+    assert np.count_nonzero(light < 150 if scheme == "light" else light > 600) > 5000
+
+
+@pytest.mark.parametrize("width", [_WIDE, _PHONE])
+def test_nothing_runs_over_the_edge(look: Look, width: int) -> None:
+    edge = look("light", width)[:, width - 8 :]
+    assert _count(edge).keys() == {_BACKGROUNDS["light"]}

@@ -1,0 +1,5 @@
+CLASS(RING_URING, "io_uring: submissions")
+CLASS(RING_AIO, "AIO: completions")
+CLASS(RING_PERF, "perf: ring")
+CLASS(RING_PACKET, "packet socket: ring")
+CLASS(BPF_MAP, "BPF: mapped array")

@@ -1,0 +1,71 @@
+"""A guest with the module and the service in it, for tests that are about neither's start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sparc_lab import Lab, QemuMachine
+from sparc_lab.agent import Result
+
+from tools import guest_bundle
+
+__all__ = ["Scripts", "Served"]
+
+_PROJECT = Path(__file__).parents[2]
+_SCRIPT_SECONDS = 1000
+# CONDITION: wait for it. Where each instruction is interpreted and others run beside it, seconds
+# become minutes; whoever waits so long has found something.
+_PRELUDE = """
+export PATH=/usr/local/sbin:/usr/local/bin:$PATH
+until_true() {
+  for turn in $(seq 3000); do eval "$1" && return; sleep 0.2; done
+  echo "not within ten minutes: $1" >&2; return 1
+}
+"""
+_SETUP = """
+mkdir -p /etc/default && echo SPARC_FREEZE_SECONDS=120 >/etc/default/sparc-guestd
+cd / && tar xzf /root/guest.tar.gz && insmod /root/sparc.ko && { groupadd -f sparc; true; } &&
+if [ -d /run/systemd/system ]; then systemctl daemon-reload; systemctl start sparc-guestd
+else /etc/init.d/sparc-guestd start; fi
+"""
+
+
+class Scripts:
+    """Scripts run in a guest, with the project's commands in their path."""
+
+    def __init__(self, machine: QemuMachine) -> None:
+        self.machine = machine
+
+    def sh(self, script: str) -> Result:
+        """Run a script, however it ends; ``until_true CONDITION`` is a function in it."""
+        return self.machine.shell(f"{_PRELUDE}\n{script}", _SCRIPT_SECONDS)
+
+    def ok(self, script: str) -> str:
+        """Run a script that has to succeed; what it printed."""
+        result = self.sh(script)
+        assert result.status == 0, (result.status, result.stdout + result.stderr)
+        return result.text
+
+    def json(self, script: str) -> dict[str, Any]:
+        """What a script prints, which may fail otherwise."""
+        result = self.sh(script)
+        assert result.text, result.stderr
+        return dict(json.loads(result.text))
+
+    def start(self, script: str) -> int:
+        """Start a program that goes on by itself; its pid."""
+        return int(self.ok(f"setsid {script} >/dev/null 2>&1 </dev/null & echo $!"))
+
+
+class Served(Scripts):
+    """The guest has the module and the service."""
+
+    def __init__(self, lab: Lab, machine: QemuMachine, kernel: str) -> None:
+        super().__init__(machine)
+        bundle = machine.folder / "bundle.tar.gz"
+        guest_bundle.write(bundle)
+        machine.put(bundle, "/root/guest.tar.gz")
+        machine.put(lab.build_module(_PROJECT / "kmod", kernel), "/root/sparc.ko")
+        self.ok(_SETUP)

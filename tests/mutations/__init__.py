@@ -1,0 +1,1 @@
+"""Each protection against a fault taken out in turn: its test has to fail."""

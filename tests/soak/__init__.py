@@ -1,0 +1,1 @@
+"""Long runs on the real VirtualBox, in which everything may happen."""

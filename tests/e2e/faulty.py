@@ -133,23 +133,9 @@ class Faulty(Guarded):
             asked.communicate(timeout=300)
 
     @contextlib.contextmanager
-    def held_still(self) -> Iterator[None]:
-        """Stop the machine's process; then it goes on."""
-        process = self.process
-        stat = Path(f"/proc/{process.pid}/stat").read_text()
-        starter = int(stat.rpartition(")")[2].split()[1])
-        os.kill(process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            # Who has started it has stopped with it.
-            for pid in (starter, process.pid):
-                os.kill(pid, signal.SIGCONT)
-
-    @contextlib.contextmanager
     def stopped_while_saving(self, name: str) -> Iterator[None]:
         """Hold the machine's process still in the middle of a save; then it goes on."""
-        with self.while_saving(name), self.held_still():
+        with self.while_saving(name), self.process.held_still():
             yield
 
     def kill_while_saving(self) -> set[Path]:

@@ -105,7 +105,7 @@ def test_the_host_stands_still_while_the_guest_parks(faulty: Faulty) -> None:
     """As when a laptop is closed: nobody's clock says so. A second later it goes on as if not."""
     process = faulty.command("snapshot", faulty.machine.name, "take", "slept")
     time.sleep(2)
-    with faulty.held_still():
+    with faulty.process.held_still():
         time.sleep(20)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import random
-import signal
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from sparc_lab import Lab, QemuMachine
+from sparc_lab import Lab, QemuMachine, Settings
 
 from sparc.abi import Request, State
 from tests.e2e.victims.programs import LETTERS, VICTIMS
@@ -30,6 +29,14 @@ until_true '[ -s /run/victims/statue.pid ]'
 cat /root/statue.log >&2
 sparc exclude $(cat /run/victims/statue.pid)
 """
+# On each processor a program that computes, and one that is in the kernel nearly all the time.
+_BUSY = """
+for processor in $(seq $(nproc)); do
+  (while :; do :; done) &
+  dd if=/dev/zero of=/dev/null bs=64 2>/dev/null &
+done
+wait
+"""
 _GONE = "until_true '! pgrep -x statue >/dev/null' || { ps ax; exit 1; }"
 
 
@@ -39,10 +46,28 @@ _STILL_SECONDS = 30
 
 @pytest.fixture(scope="module")
 def here(lab: Lab, guest: QemuMachine, kernel: str) -> Iterator[Protected]:
-    here = Protected(lab, guest, kernel)
-    guest.put(compile_for_guests(lab, VICTIMS / "statue.c"), "/root/statue")
-    yield here
-    here.close()
+    with _protected(lab, guest, kernel) as here:
+        yield here
+
+
+@pytest.fixture
+def wide(lab: Lab, kernel: str) -> Iterator[Protected]:
+    """A guest with four processors."""
+    machine = lab.up(Settings("wide", "qemu", memory=512, cpus=4, kernel=kernel))
+    try:
+        assert isinstance(machine, QemuMachine)
+        with _protected(lab, machine, kernel) as wide:
+            yield wide
+    finally:
+        lab.down(machine.name)
+
+
+@contextlib.contextmanager
+def _protected(lab: Lab, machine: QemuMachine, kernel: str) -> Iterator[Protected]:
+    protected = Protected(lab, machine, kernel)
+    machine.put(compile_for_guests(lab, VICTIMS / "statue.c"), "/root/statue")
+    yield protected
+    protected.close()
 
 
 def _start(here: Protected, mode: str) -> int:
@@ -73,6 +98,13 @@ def test_who_stands_in_the_way(here: Protected, mode: str) -> None:
     _check_kept_out(here, _start(here, mode), _PROCESSES[mode])
 
 
+def test_four_processors_that_are_all_busy(wide: Protected) -> None:
+    assert wide.ok("nproc") == "4"
+    wide.start(f"sh -c '{_BUSY}'")
+    seed = _start(wide, "dying")
+    _check_kept_out(wide, seed, _PROCESSES["dying"])
+
+
 def test_a_clock_that_jumps(here: Protected) -> None:
     """As after hours of pause; and the clock on the wall is set while all are asked to freeze."""
     seed = _start(here, "vfork")
@@ -82,10 +114,8 @@ def test_a_clock_that_jumps(here: Protected) -> None:
         here.ok(f"""
             (for n in 1 2 3 4 5; do sleep 0.1; date -s '{jump}'; done) >/dev/null 2>&1 &
         """)
-        with here.parked():
-            os.kill(process.pid, signal.SIGSTOP)
+        with here.parked(), process.held_still():
             time.sleep(_STILL_SECONDS)
-            os.kill(process.pid, signal.SIGCONT)
     _check_kernel(here)
     _check_kept_out(here, seed, _PROCESSES["vfork"])
 

@@ -149,7 +149,7 @@ class Soak(Faulty):
         name = f"soak {self._number}"
         process = self.command("snapshot", self.machine.name, "take", name)
         time.sleep(self._dice.uniform(0, 8))
-        with self.held_still():
+        with self.process.held_still():
             time.sleep(self._dice.uniform(1, 15))
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,6 +113,20 @@ class Process:
         """Whether this very process still runs (a zombie does not)."""
         fields = _stat_fields(self.pid)
         return fields is not None and int(fields[19]) == self.started and fields[0] not in "ZX"
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Stop it; then it goes on, and with it who has started it and stops when it does."""
+        fields = _stat_fields(self.pid)
+        if fields is None:
+            raise ProcessLookupError(self.pid)
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in (int(fields[1]), self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def end(self, grace: float = 5.0) -> None:
         """SIGTERM, and SIGKILL after ``grace`` seconds; returns when it is gone."""

@@ -235,11 +235,14 @@ static bool prepare_parts(void)
 	return true;
 }
 
-static void finish_parts(void)
+static void finish_parts(struct ssm *ssm)
 {
 	const char *picture = picture_end();
 	const char *device = devices_end(&checkpoint.devices_blanked);
 
+	/* One that was cancelled, or has failed, did not come to all of them, and leaves nothing. */
+	if (VBOX_FAILED(machine.vmm.save_status(ssm)))
+		return;
 	if (device)
 		checkpoint_spoil(&checkpoint, &machine.guest.inside, REASON_DEVICES, device);
 	else if (picture)
@@ -280,7 +283,7 @@ int interpose_save_done(struct ssm *ssm, const void *table, void *user)
 		report_teleport(ssm);
 		return VBOX_SUCCESS;
 	}
-	finish_parts();
+	finish_parts(ssm);
 	checkpoint_finish(&checkpoint, &machine.guest.inside);
 	if (unannounced) {
 		unannounced = false;

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,26 @@ progress.waitForCompletion(-1)
 print(progress.canceled)
 session.unlockMachine()
 """
+
+
+@contextlib.contextmanager
+def _slowed(process: Process) -> Iterator[None]:
+    """It runs a tenth of the time."""
+    over = threading.Event()
+
+    def hold() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            while not over.wait(0.01):
+                with process.held_still():
+                    time.sleep(0.09)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Faulty(Guarded):
@@ -120,12 +142,30 @@ class Faulty(Guarded):
         said = self.machine.sandbox.run(TREE, argv, env=self.machine.installation.variables)
         return said.strip() == "True"
 
+    def cancel_in_window(self, name: str) -> bool:
+        """The same as a person does it. The window may be gone then, and the machine with it."""
+        before = self.states
+        self.machine.ask_in_window(name)
+        # A person takes a second to find the button; by then a fast one would be done.
+        with _slowed(self.process):
+            wrote = lambda: self._is_in_the_middle(before)  # noqa: E731
+            assert wait_for(wrote, timeout=120, step=0.001)
+            self.machine.cancel_in_window()
+            over = lambda: self.machine.state() in ("running", "aborted")  # noqa: E731
+            assert wait_for(over, timeout=300)
+        # Until that is decided.
+        wait_for(lambda: self.machine.recorded("vm") is None, timeout=5)
+        return name not in self.machine.checkpoints()
+
+    def _is_in_the_middle(self, before: set[Path]) -> bool:
+        return any(path.stat().st_size > _MIDDLE_BYTES for path in self.states - before)
+
     @contextlib.contextmanager
     def while_saving(self, name: str) -> Iterator[set[Path]]:
         """Be in the middle of a save; what there is of the file. Afterwards the save has ended."""
         before = self.states
         asked = self.command("snapshot", self.machine.name, "take", name)
-        wrote = lambda: any(path.stat().st_size > _MIDDLE_BYTES for path in self.states - before)  # noqa: E731
+        wrote = lambda: self._is_in_the_middle(before)  # noqa: E731
         assert wait_for(wrote, timeout=120, step=0.001)
         try:
             yield self.states - before

@@ -197,11 +197,19 @@ class VirtualBoxMachine(Machine):
             self.manage("snapshot", self.name, "take", name)
         else:
             before = self.state()
-            window.take_snapshot(self._xdotool, self.name, name)
+            self.ask_in_window(name)
             done = lambda: name in self.checkpoints() and self.state() == before  # noqa: E731
             if not wait_for(done, timeout=300, step=0.2):
                 raise LabError(f"VirtualBox's window took no snapshot {name!r}")
         return self.saved_state(name)
+
+    def ask_in_window(self, name: str) -> None:
+        """Ask for a checkpoint in VirtualBox's window, and do not wait for it."""
+        window.take_snapshot(self._xdotool, self.name, name)
+
+    def cancel_in_window(self) -> None:
+        """Cancel what `ask_in_window` has asked for."""
+        window.cancel_snapshot(self._xdotool, self.name)
 
     def restore(self, name: str, timeout: float = 300, *, paused: bool = False) -> None:
         """Go back to a checkpoint and run from there, or if ``paused`` hold still there."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .errors import CommandError, LabError
 from .processes import wait_for
 
-__all__ = ["take_snapshot"]
+__all__ = ["cancel_snapshot", "take_snapshot"]
 
 Xdotool = Callable[..., str]
 
@@ -20,6 +20,8 @@ _MACHINE_MENU = (70, 8)
 _TAKE_SNAPSHOT = (60, 34)
 _NAME_FIELD = (160, 38)
 _OK_BUTTON = (98, 294)
+# In the list of notifications, where that of the snapshot comes first.
+_CANCEL_BUTTON = (693, 75)
 
 
 def take_snapshot(xdotool: Xdotool, title: str, name: str) -> None:
@@ -30,7 +32,7 @@ def take_snapshot(xdotool: Xdotool, title: str, name: str) -> None:
     Raises:
         LabError: a window or dialog did not show.
     """
-    window = _window(xdotool, rf"^{title} (\(.*\) )?\[")
+    window = _machine_window(xdotool, title)
     before = _all_windows(xdotool)
     _click(xdotool, window, _MACHINE_MENU)
     menus: list[str] = []
@@ -49,6 +51,19 @@ def take_snapshot(xdotool: Xdotool, title: str, name: str) -> None:
     _click(xdotool, dialog, _OK_BUTTON)
     if not wait_for(lambda: not _search(xdotool, "^Take Snapshot"), timeout=10):
         raise LabError("the snapshot dialog did not close")
+
+
+def cancel_snapshot(xdotool: Xdotool, title: str) -> None:
+    """Cancel the snapshot that is being taken, by its notification.
+
+    Raises:
+        LabError: there is no such window.
+    """
+    _click(xdotool, _machine_window(xdotool, title), _CANCEL_BUTTON)
+
+
+def _machine_window(xdotool: Xdotool, title: str) -> str:
+    return _window(xdotool, rf"^{title} (\(.*\) )?\[")
 
 
 def _click(xdotool: Xdotool, window: str, place: tuple[int, int]) -> None:

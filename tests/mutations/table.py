@@ -55,6 +55,13 @@ MUTATIONS = (
         f"{_HOST}::test_a_save_that_is_cancelled_in_the_middle",
     ),
     Mutation(
+        "a save that is cancelled is no refusal",
+        f"{_PACK}/interpose.c",
+        "\tif (VBOX_FAILED(machine.vmm.save_status(ssm)))\n\t\treturn;\n\tif (device)",
+        "\tif (device)",
+        f"{_HOST}::test_a_save_that_is_cancelled_in_the_middle",
+    ),
+    Mutation(
         "a guest is let go when nothing was saved",
         f"{_PACK}/interpose.c",
         "\thandshake_release(&machine.guest.outside);\n\tmachine_set_park(&none);",

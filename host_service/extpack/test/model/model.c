@@ -278,6 +278,7 @@ static struct {
 } file;
 
 static bool damage_told;
+static int save_result;
 
 static int suspend(struct uvm *uvm, int reason)
 {
@@ -315,8 +316,6 @@ static int write_file(void)
 static int save(struct uvm *uvm, const char *path, const void *stream, void *stream_user,
 		bool goes_on, vbox_progress_fn *progress, void *user, bool *suspended)
 {
-	int status;
-
 	(void)path, (void)stream, (void)stream_user, (void)goes_on, (void)progress, (void)user;
 	file.streamed = world.running;
 	if (file.streamed) {
@@ -326,11 +325,17 @@ static int save(struct uvm *uvm, const char *path, const void *stream, void *str
 		suspend(uvm, 0);
 		world.running = false;
 	}
-	status = write_file();
+	save_result = write_file();
 	interpose_save_done(NULL, NULL, NULL);
-	file.there = !status;
-	say("  %s", status ? "not saved" : "saved");
-	return status;
+	file.there = !save_result;
+	say("  %s", save_result ? "not saved" : "saved");
+	return save_result;
+}
+
+static int save_status(struct ssm *ssm)
+{
+	(void)ssm;
+	return save_result;
 }
 
 static int get_state(struct uvm *uvm)
@@ -366,7 +371,7 @@ static int runtime_error(struct vm *vm, uint32_t flags, const char *id, const ch
 static const struct vmm vmm = {
 	.suspend = suspend, .resume = resume, .save = save, .get_state = get_state,
 	.get_state_name = get_state_name, .get_cpu = get_cpu, .save_after = save_after,
-	.runtime_error = runtime_error,
+	.save_status = save_status, .runtime_error = runtime_error,
 };
 
 /* What else the pack has, and this is not about. */

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sparc_lab import Lab, QemuMachine
+from sparc_lab import KERNELS, Lab, QemuMachine
 
 from tests.guest.introspection import open_core
 from tests.promises import check_files, check_outputs, check_typing
+from tools.protect import PROJECT
 
 _MODULE = """
 #include <linux/module.h>
@@ -70,6 +71,16 @@ def test_a_module_built_for_it_loads(
     guest.put(lab.build_module(tmp_path, kernel), "/root/greet.ko")
     result = guest.shell("insmod /root/greet.ko && rmmod greet; dmesg | grep -o 'greet: [gh].*'")
     assert result.text.split("\n") == ["greet: here", "greet: gone"], result.stderr
+
+
+def test_the_module_refuses_a_kernel_that_it_was_not_built_for(
+    lab: Lab, guest: QemuMachine, kernel: str
+) -> None:
+    other = KERNELS[KERNELS.index(kernel) - 1]
+    guest.put(lab.build_module(PROJECT / "kmod", other), "/root/other.ko")
+    result = guest.shell("insmod /root/other.ko")
+    assert result.status != 0 and b"nvalid module format" in result.stderr, result
+    assert guest.shell("[ -e /dev/sparc ]").status == 1
 
 
 def test_its_core_tells_drgn_what_the_guest_says(

@@ -20,6 +20,7 @@ import pytest
 import shown
 from messages import MESSAGES
 from pages import DOCS, INCLUDED, PAGES, PROJECT, blocks, spans
+from sparc_lab.cli import main as lab
 
 from guest_service.rules import CONDITIONS
 from sparc.cli.main import cli
@@ -203,6 +204,22 @@ def test_each_command_is_shown() -> None:
     text = re.sub(r"(sparc )(\S+) \| (\S+) \| ", r"\1\2 \1\3 \1", text)
     text += text.replace("python3 -m sparc.cli", "sparc")
     assert [name for name in _commands(cli) if f"sparc {name}" not in text] == []
+
+
+def test_each_command_of_the_lab_exists() -> None:
+    context = click.Context(lab)
+    for page in [*PAGES, *INCLUDED]:
+        text = page.read_text()
+        for line in [*blocks(text), *spans(text)]:
+            # What it does stands behind, with some space between.
+            said = re.match(r"sparc-lab ((?:\S+ ?)+)", line)
+            for part in said[1].split("; ") if said else ():
+                name, *words = part.removeprefix("sparc-lab ").split(" -- ")[0].split()
+                command = lab.get_command(context, name)
+                assert command is not None, f"{page}: {line}"
+                known = {option for given in command.params for option in given.opts}
+                used = {word for word in words if word.startswith("-") and word != "-"}
+                assert used <= known, f"{page}: {line}"
 
 
 # -- other things that are named

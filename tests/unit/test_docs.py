@@ -24,6 +24,7 @@ from sparc_lab.cli import main as lab
 
 from guest_service.rules import CONDITIONS
 from sparc.cli.main import cli
+from tests.e2e.victims.programs import TORTURE_CHAPTERS
 from tools.docs import sequence
 
 # -- the site
@@ -265,6 +266,11 @@ def test_each_link_of_the_readme_leads_somewhere() -> None:
     for target in targets:
         path, _, anchor = target.partition("#")
         assert (PROJECT / path).exists() if path else anchor in anchors, target
+
+
+def test_the_coverage_table_names_each_chapter_of_the_torture() -> None:
+    table = (PROJECT / "README.md").read_text().partition("\n## Coverage\n")[2]
+    assert set(re.findall(r"torture \(`(\w+)`\)", table)) == set(TORTURE_CHAPTERS)
 
 
 def test_each_dependency_has_its_why() -> None:

@@ -22,7 +22,9 @@ from messages import MESSAGES
 from pages import DOCS, INCLUDED, PAGES, PROJECT, blocks, spans
 from sparc_lab.cli import main as lab
 
+from guest_service import doctor as guest_doctor
 from guest_service.rules import CONDITIONS
+from host_service import doctor as host_doctor
 from sparc.cli.main import cli
 from tests.e2e.victims.programs import TORTURE_CHAPTERS
 from tools.docs import sequence
@@ -284,6 +286,13 @@ def test_each_dependency_has_its_why() -> None:
         for line in "\n".join(options).split("\n"):
             if package := re.match(r"[\w.-]+", line.strip()):
                 assert re.search(rf"^\| (?:.*, )?{re.escape(package[0])}\b", told, re.M), package[0]
+
+
+def test_the_versions_are_those_that_sparc_doctor_calls_right() -> None:
+    told = (DOCS / "index.md").read_text()
+    for name, doctor in (("VirtualBox", host_doctor), ("kernels", guest_doctor)):
+        (a, b), (c, d) = doctor._OLDEST, doctor._NEWEST
+        assert re.search(rf"{name}\s{a}\.{b} to {c}\.{d}", told), name
 
 
 def test_each_condition_of_a_rule_is_told() -> None:

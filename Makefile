@@ -9,7 +9,7 @@ SCOPE ?= -m "not long"
 FAULTS := $(addprefix tests/e2e/test_,faults.py other_version.py scrub.py starts.py stash.py)
 
 .PHONY: demo test test-all test-e2e test-faults test-guest test-unit test-hm test-packages unit lint \
-	prepare fuzz endurance soak bench deb dist
+	prepare fuzz endurance soak bench deb dist docs
 
 demo: prepare
 	$(PYTHON) -m tools.demo
@@ -71,6 +71,10 @@ bench: prepare
 	$(PYTHON) -m tools.bench.guest_side --out $(MEASURED)
 	$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED)
 	$(PYTHON) -m tools.bench.performance $(MEASURED)
+
+# The documentation as a site, in build/docs/; tests/unit/test_docs.py does the same.
+docs: prepare
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Debian's packages, and Python's, into dist/; VERSION=... makes another one than the sources say.
 deb dist:

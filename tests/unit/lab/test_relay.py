@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def _carries(sender: socket.socket, receiver: socket.socket) -> bool:
 def _joined(guest: socket.socket, program: socket.socket) -> None:
     """Return when the relay has taken up both: what is sent before that, nobody waits for."""
     for sender, receiver in ((guest, program), (program, guest)):
-        assert wait_for(lambda s=sender, r=receiver: _carries(s, r), timeout=10)
+        assert wait_for(functools.partial(_carries, sender, receiver), timeout=10)
         receiver.settimeout(10)
 
 

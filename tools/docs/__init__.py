@@ -1,0 +1,1 @@
+"""What the documentation is made with: a hook of mkdocs, and the picture of a checkpoint."""

@@ -132,6 +132,9 @@ class Faulty(Guarded):
         try:
             yield folder
         finally:
+            # A machine that goes on after a save has its disks opened anew, a moment after
+            # whoever asked for the save has been told that it failed.
+            wait_for(lambda: self.machine.state() in ("running", "paused"), timeout=60)
             sandbox.run(TREE, ["umount", "--recursive", "--lazy", str(folder)])
 
     def cancel(self, name: str) -> bool:

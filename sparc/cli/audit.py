@@ -7,6 +7,7 @@ import os
 import click
 
 from sparc.cli.progress import bar, quiet
+from sparc.cli.secret_files import secret_files
 from sparc.cli.wording import words
 from sparc.errors import SavError
 
@@ -40,13 +41,7 @@ class Quiet(click.Command):
 
 @click.command(name="audit", cls=Quiet)
 @click.argument("target", metavar="FILE|VM[:SNAPSHOT]")
-@click.option(
-    "--secret-file",
-    "files",
-    multiple=True,
-    type=click.Path(),
-    help="One secret a line; - is standard input. Repeatable. Without it: standard input.",
-)
+@secret_files("One secret a line; - is standard input. Repeatable. Without it: standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @quiet
 def command(target: str, files: tuple[str, ...], as_json: bool) -> int:

@@ -6,7 +6,11 @@ library user can act on the cause, and no message can leak a secret by accident.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 __all__ = [
+    "ClusterError",
     "Damaged",
     "GuestError",
     "KernelNotRead",
@@ -29,6 +33,8 @@ class SparcError(Exception):
 
 class NotReadable(SparcError):
     """A path that cannot be read at all; `cause` is the system's reason or a short noun."""
+
+    offset: int | None = None
 
     def __init__(self, path: str, cause: str) -> None:
         super().__init__(path, cause)
@@ -81,12 +87,15 @@ class Damaged(SavError):
         *,
         checksum: bool = False,
     ) -> None:
-        super().__init__(what, offset, expected, got, checksum)
+        super().__init__(what, offset, expected, got)
         self.what = what
         self.offset = offset
         self.expected = expected
         self.got = got
         self.checksum = checksum
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Damaged, checksum=self.checksum), self.args
 
 
 class LimitExceeded(SavError):
@@ -101,6 +110,15 @@ class LimitExceeded(SavError):
         self.limit = limit
         self.got = got
         self.offset = offset
+
+
+class ClusterError(SparcError):
+    """A Dask cluster that cannot be searched with; `cause`, and the `advice`."""
+
+    def __init__(self, cause: str, advice: str) -> None:
+        super().__init__(cause, advice)
+        self.cause = cause
+        self.advice = advice
 
 
 class UnitNotFound(SparcError):

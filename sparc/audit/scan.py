@@ -29,7 +29,7 @@ from sparc.sav.walk import Walk
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["AuditWalk", "finish", "search", "stored_alone"]
+__all__ = ["AuditWalk", "RejoinedWalk", "finish", "search", "stored_alone"]
 
 PAGE = c_pgm.PAGE
 _PIECE = 1 << 20
@@ -140,6 +140,30 @@ class AuditWalk(Walk):
         for row, inside, kind in found.candidates:
             spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
             self.candidates.append((spot, kind))
+
+
+class RejoinedWalk(AuditWalk):
+    """Takes what is in compressed pages from those who have searched them, row by row.
+
+    `same` tells whether there were as many of them as there are in the file.
+    """
+
+    def __init__(self, stream: Stream, matcher: Matcher, found: Unpacked) -> None:
+        super().__init__(stream, matcher, Budget(), None)
+        self._found = found
+        self._row = 0
+
+    @property
+    def same(self) -> bool:
+        return self._row == len(self._found.heads)
+
+    def unpacked(self, at: npt.NDArray[np.int64]) -> Unpacked:
+        first, self._row = self._row, self._row + len(at)
+        return self._found.rows(first, self._row)
+
+    def _add(self, found: Unpacked, keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+        if len(found.heads) == len(keys):
+            super()._add(found, keys, offsets)
 
 
 def stored_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,8 @@ class Unpacked:
     """What was found in pages: the first and last four bytes of each, and the rest by row.
 
     `hits` are (row, offset in the page, pattern), `candidates` (row, offset in the page, kind),
-    `damaged` (row, bytes that it decompresses to). `saturated` and `gave_up`, as in Matcher, are
-    filled in by who searches parts of a file with a matcher of their own.
+    `damaged` (row, bytes that it decompresses to), each in order. `saturated` and `gave_up`, as in
+    Matcher, are filled in by who searches parts of a file with a matcher of their own.
     """
 
     heads: npt.NDArray[Any]
@@ -64,6 +65,23 @@ class Unpacked:
             whole.gave_up |= part.gave_up
             first += len(part.heads)
         return whole
+
+    def rows(self, first: int, last: int) -> Unpacked:
+        """Those before `last`, numbered from 0 on; fewer where there are no more."""
+        hits = self.hits[bisect_left(self.hits, (first,)) : bisect_left(self.hits, (last,))]
+        candidates = self.candidates[
+            bisect_left(self.candidates, (first,)) : bisect_left(self.candidates, (last,))
+        ]
+        damaged = self.damaged[
+            bisect_left(self.damaged, (first,)) : bisect_left(self.damaged, (last,))
+        ]
+        return Unpacked(
+            self.heads[first:last],
+            self.tails[first:last],
+            [(row - first, inside, number) for row, inside, number in hits],
+            [(row - first, inside, kind) for row, inside, kind in candidates],
+            [(row - first, size) for row, size in damaged],
+        )
 
 
 def unpack(
@@ -98,7 +116,8 @@ def unpack(
         row, inside = divmod(start, PAGE)
         if inside + len(matcher.patterns[number].value) <= PAGE:
             found.hits.append((row, inside, number))
-    found.candidates = [(*divmod(start, PAGE), kind) for start, kind, _ in candidates]
+    found.hits.sort()
+    found.candidates = sorted((*divmod(start, PAGE), kind) for start, kind, _ in candidates)
     return found
 
 

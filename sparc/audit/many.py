@@ -98,7 +98,7 @@ def _alone(path: str, secrets: list[Secret], progress: Progress | None) -> Repor
     try:
         return audit(path, secrets, progress)
     except (SavError, NotReadable) as error:
-        return Report(path, secrets, problems=[error])
+        return Report(path, secrets, problems=[error], searched=False)
 
 
 def _processors() -> int:
@@ -194,7 +194,7 @@ class _Search:
             future.cancel()
         file.open, file.found = set(), []
         assert isinstance(error, (SavError, NotReadable))
-        file.report = Report(file.path, self.secrets, problems=[error])
+        file.report = Report(file.path, self.secrets, problems=[error], searched=False)
 
     def _show(self, file: _File) -> None:
         if self.progress is None:

@@ -62,7 +62,10 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome for one file. `problems` say what could not be read; then it is never clean."""
+    """The outcome for one file. `problems` say what could not be read; then it is never clean.
+
+    `searched` is False where there was nothing that could be.
+    """
 
     path: str
     secrets: list[Secret]
@@ -70,6 +73,7 @@ class Report:
     problems: list[SavError | NotReadable] = field(default_factory=list)
     # Secrets found, or maybe found, in more places than are listed.
     more: list[int] = field(default_factory=list)
+    searched: bool = True
 
     @property
     def status(self) -> int:

@@ -6,9 +6,6 @@ library user can act on the cause, and no message can leak a secret by accident.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 __all__ = [
     "ClusterError",
     "Damaged",
@@ -94,8 +91,13 @@ class Damaged(SavError):
         self.got = got
         self.checksum = checksum
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(Damaged, checksum=self.checksum), self.args
+    def __reduce__(self) -> tuple[object, ...]:
+        return _damaged, (self.checksum, *self.args)
+
+
+def _damaged(checksum: bool, what: str, offset: int, expected: object, got: object) -> Damaged:
+    """For pickle, which knows no names of arguments."""
+    return Damaged(what, offset, expected, got, checksum=checksum)
 
 
 class LimitExceeded(SavError):

@@ -76,11 +76,10 @@ def _named(word: str, number: int) -> str:
         raise click.UsageError(f"argument {number} is no file{_HINT}")
     try:
         return resolve(word)
-    except ModuleNotFoundError as error:
-        why = f"is no file, and {error.name}, which knows VMs, is not installed"
-    except SparcError:
-        why = "is neither a file nor a VM or snapshot that VirtualBox has a saved state of"
-    raise click.UsageError(f"argument {number} {why}{_HINT}")
+    except SparcError as error:
+        cause = getattr(error, "cause", "")
+        why = "" if any(part in cause for part in word.split(":") if part) else f": {cause}"
+    raise click.UsageError(f"argument {number} is no file, nor is it VirtualBox's{why}{_HINT}")
 
 
 @click.command(name="audit", cls=Quiet)

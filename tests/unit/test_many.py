@@ -19,6 +19,8 @@ from sparc.audit.report import CLEAN, INCOMPLETE, RESIDUE, Report
 from sparc.audit.run import audit
 from sparc.audit.secrets import Secret
 from sparc.errors import Damaged, NotASavedState, NotReadable
+from sparc.sav.c_ssm import REC_LZF
+from sparc.sav.state import SavedState
 from tools.bench.savwriter import PAGE
 
 VALUES = (b"correct horse battery staple", b"in every other page", b"in no place")
@@ -161,3 +163,29 @@ def test_no_step_has_the_secrets_among_its_arguments(tmp_path: Path, small_parts
     assert all(not secret.value for secret in job.secrets)
     for value in VALUES:
         assert repr(value)[2:-1] not in repr(job) + repr(job.wanted)
+
+
+def test_of_damaged_files_parts_find_the_same(tmp_path: Path, small_parts: None) -> None:
+    rng = random.Random(5)
+    source = archive(tmp_path)[0]
+    whole = Path(source).read_bytes()
+    paths: list[str] = []
+    for number in range(12):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 3, 10))):
+            data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        if number % 4 == 0:
+            del data[rng.randrange(len(data)) :]
+        # One compressed page that is none.
+        if number == 1:
+            data = bytearray(whole)
+            with SavedState(source) as state:
+                place = state.place(1)
+            assert place is not None and data[place.offset] & 0x0F == REC_LZF
+            data[place.offset + 5 : place.offset + 40] = b"\xff" * 35
+        paths.append(str(tmp_path / f"damaged-{number}.sav"))
+        Path(paths[-1]).write_bytes(data)
+    expected = [alone(path) for path in paths]
+    assert "compressed page" in {getattr(p, "what", "") for p in expected[1].problems}
+    assert {report.status for report in expected} == {INCOMPLETE}
+    assert same(audit_all(paths, SECRETS, processes), expected)

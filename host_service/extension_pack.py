@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from host_service.errors import HostError
+from host_service.programs import last_line, run
 
 __all__ = [
     "NAME",
@@ -27,7 +27,6 @@ NAME = "Sparc"
 _FOLDER = Path(__file__).parent / "extpack"
 _FILE = _FOLDER / f"{NAME}.vbox-extpack"
 _PLACES = (Path("/usr/lib/virtualbox"), Path("/opt/VirtualBox"))
-_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ def build() -> Path:
         if shutil.which("make") is None:
             cause = "the extension pack cannot be built: there is no make"
             raise HostError(cause, advice="apt install make gcc")
-        done = _run(["make", "-C", str(_FOLDER)])
+        done = run(["make", "-C", str(_FOLDER)])
         if done.returncode:
             raise HostError(
-                f"the extension pack cannot be built: {_last_line(done.stderr)}",
+                f"the extension pack cannot be built: {last_line(done.stderr)}",
                 advice=f"make -C {_FOLDER} says more",
             )
     if not _FILE.exists():
@@ -166,36 +165,16 @@ def _same(file: Path) -> bool:
 
 
 def _manage(*arguments: str) -> str:
-    done = _run([str(_vboxmanage()), "-q", *arguments])
+    done = run([str(_vboxmanage()), "-q", *arguments])
     if done.returncode:
-        raise HostError(f"VBoxManage {arguments[0]} failed: {_last_line(done.stderr)}")
+        raise HostError(f"VBoxManage {arguments[0]} failed: {last_line(done.stderr)}")
     return done.stdout
 
 
 def _change(*arguments: str) -> None:
-    done = _run([str(_vboxmanage()), "-q", "extpack", *arguments])
+    done = run([str(_vboxmanage()), "-q", "extpack", *arguments])
     if done.returncode:
         said = re.search(r"^VBoxManage: error: (.*)$", done.stderr, re.M)
         advice = "" if os.geteuid() == 0 else "do it as root (sudo), or where pkexec can ask you"
-        cause = said[1] if said else _last_line(done.stderr)
+        cause = said[1] if said else last_line(done.stderr)
         raise HostError(f"the extension pack: {arguments[0]} failed: {cause}", advice=advice)
-
-
-def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(f"{Path(argv[0]).name} does not work: {error}") from None
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it does not say why"

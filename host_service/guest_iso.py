@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import click
 
 from guest_service import parts
 from host_service.errors import HostError
+from host_service.programs import last_line, run
 
 __all__ = ["write"]
 
 _LABEL = "SPARC"
-_SECONDS = 120
 _INSTALL = """\
 #!/bin/sh
 # Puts sparc into this guest, as root: sh install; and out of it again: sh install uninstall.
@@ -51,20 +50,9 @@ def write(target: str) -> None:
         _fill(Path(folder))
         new = Path(place, "image")
         argv = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-J", "-V", _LABEL, "-o", str(new)]
-        try:
-            done = subprocess.run(
-                [*argv, folder],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise HostError(f"{target}: xorriso does not come to an end") from None
+        done = run([*argv, folder])
         if done.returncode:
-            raise HostError(f"{target}: xorriso cannot write it: {_last_line(done.stderr)}")
+            raise HostError(f"{target}: xorriso cannot write it: {last_line(done.stderr)}")
         new.replace(target)
 
 
@@ -84,8 +72,3 @@ def _fill(folder: Path) -> None:
     # The one thing that the command line needs and a guest may lack. It is nothing but Python.
     own = Path(click.__file__).parent
     shutil.copytree(own, folder / "click", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it does not say why"

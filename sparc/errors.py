@@ -7,6 +7,7 @@ library user can act on the cause, and no message can leak a secret by accident.
 from __future__ import annotations
 
 __all__ = [
+    "ClusterError",
     "Damaged",
     "GuestError",
     "KernelNotRead",
@@ -29,6 +30,8 @@ class SparcError(Exception):
 
 class NotReadable(SparcError):
     """A path that cannot be read at all; `cause` is the system's reason or a short noun."""
+
+    offset: int | None = None
 
     def __init__(self, path: str, cause: str) -> None:
         super().__init__(path, cause)
@@ -81,12 +84,20 @@ class Damaged(SavError):
         *,
         checksum: bool = False,
     ) -> None:
-        super().__init__(what, offset, expected, got, checksum)
+        super().__init__(what, offset, expected, got)
         self.what = what
         self.offset = offset
         self.expected = expected
         self.got = got
         self.checksum = checksum
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _damaged, (self.checksum, *self.args)
+
+
+def _damaged(checksum: bool, what: str, offset: int, expected: object, got: object) -> Damaged:
+    """For pickle, which knows no names of arguments."""
+    return Damaged(what, offset, expected, got, checksum=checksum)
 
 
 class LimitExceeded(SavError):
@@ -101,6 +112,15 @@ class LimitExceeded(SavError):
         self.limit = limit
         self.got = got
         self.offset = offset
+
+
+class ClusterError(SparcError):
+    """A Dask cluster that cannot be searched with; `cause`, and the `advice`."""
+
+    def __init__(self, cause: str, advice: str) -> None:
+        super().__init__(cause, advice)
+        self.cause = cause
+        self.advice = advice
 
 
 class UnitNotFound(SparcError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparc.audit.decoders import decoder
 from sparc.audit.patterns import Pattern
-from sparc.audit.raw import RawSearch
+from sparc.audit.raw import RawFound
 from sparc.audit.report import Finding, Report
 from sparc.audit.resolve import Resolver, Spot
 from sparc.audit.split import find_splits
@@ -35,7 +35,7 @@ class Collector:
         report: Report,
         wanted: list[Pattern],
         walk: AuditWalk,
-        raw: RawSearch,
+        raw: RawFound,
         state: SavedState,
     ) -> None:
         self.report = report

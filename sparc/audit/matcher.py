@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
+from copy import copy
 from typing import cast
 
 import hyperscan
@@ -83,6 +84,16 @@ class Matcher:
         self._lengths = [len(p.value) for p in patterns] + [len(mark) for _, mark in _SIGNATURES]
         self._compile()
 
+    def again(self) -> Matcher:
+        """Another with the same patterns that has found nothing yet, for the same thread."""
+        other = copy(self)
+        other.saturated, other._left_out, other._hits = set(), set(), Counter()
+        other.gave_up = False
+        other._marks = other._candidates = 0
+        if self._left_out or self.gave_up:
+            other._compile()
+        return other
+
     def _compile(self) -> None:
         marks = [] if self.gave_up else [mark for _, mark in _SIGNATURES]
         chosen = [
@@ -93,12 +104,13 @@ class Matcher:
         self._database = database(tuple(chosen)) if chosen else None
 
     def scan(
-        self, data: bytes | bytearray | memoryview, stop: int | None = None
+        self, data: bytes | bytearray | memoryview, stop: int | None = None, page: int = 0
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int, bool]]]:
         """Search `data` for what starts before `stop`.
 
         Returns hits (offset, pattern number) and candidates (offset, GZIP | PNG | ZLIB, whether
-        the stream was tried successfully, or was cut too short to tell), both in no order.
+        the stream was tried successfully, or was cut too short to tell), both in no order. Where
+        `data` is made of pages of so many bytes, a stream is tried to the end of its page.
         """
         view = memoryview(data)
         limit = len(view) if stop is None else stop
@@ -121,8 +133,9 @@ class Matcher:
                 self.gave_up = True
                 continue
             kind = _SIGNATURES[number - count][0]
-            sure = kind == PNG or _plausible(kind, view[start : start + PROBE])
-            if sure or _RECORD.search(view[start : start + PROBE]):
+            end = start + min(PROBE, page - start % page if page else PROBE)
+            sure = kind == PNG or _plausible(kind, view[start:end])
+            if sure or _RECORD.search(view[start:end]):
                 candidates.append((start, kind, sure))
         self._candidates += len(candidates)
         if self._candidates > self.MAX_CANDIDATES:

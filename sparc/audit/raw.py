@@ -23,27 +23,52 @@ from array import array
 from sparc.audit.matcher import PROBE, Matcher
 from sparc.errors import NotReadable
 
-__all__ = ["RawSearch"]
+__all__ = ["WINDOW", "RawFound", "RawSearch", "search_windows"]
 
-_WINDOW = 8 << 20
+WINDOW = 8 << 20
 _DONE, _UNREADABLE, _TOO_MANY = 1, 2, 3
 # How many numbers stand before a result's lists.
 _HEAD = 4
 
 
-class RawSearch:
-    """Starts searching at once; `wait` fills in the results.
+class RawFound:
+    """What was found in the bytes of one file, by one search or several.
 
     `hits` are (file offset, pattern), `candidates` (file offset, kind, sure), `saturated` as in
     Matcher, `too_many` tells that not all candidates were kept.
     """
 
-    def __init__(self, fd: int, size: int, path: str, matcher: Matcher) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self.hits: list[tuple[int, int]] = []
         self.candidates: list[tuple[int, int, bool]] = []
         self.saturated: set[int] = set()
         self.too_many = False
+
+    def take(self, data: array[int]) -> bool:
+        """Add a search's result; False, and nothing is added, if it is not a whole one."""
+        if len(data) < _HEAD:
+            return False
+        state, hits, candidates, saturated = data[:_HEAD]
+        if len(data) != _HEAD + 2 * hits + 2 * candidates + saturated:
+            return False
+        end = _HEAD + 2 * hits
+        last = end + 2 * candidates
+        flat = data[_HEAD:end]
+        self.hits += zip(flat[::2], flat[1::2], strict=True)
+        flat = data[end:last]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        self.candidates += [(at, mark >> 1, bool(mark & 1)) for at, mark in pairs]
+        self.saturated |= set(data[last:])
+        self.too_many |= state == _TOO_MANY
+        return True
+
+
+class RawSearch(RawFound):
+    """Starts searching at once; `wait` fills in the results."""
+
+    def __init__(self, fd: int, size: int, path: str, matcher: Matcher) -> None:
+        super().__init__()
+        self._path = path
         self._search = _Search(fd, size, matcher)
         self._pipe, write = os.pipe()
         with warnings.catch_warnings():
@@ -73,23 +98,15 @@ class RawSearch:
         if status or len(raw) < _HEAD * 8 or len(raw) % 8:
             raise self._stopped()
         data.frombytes(raw)
-        state, hits, candidates, saturated = data[:_HEAD]
-        if state == _UNREADABLE:
-            raise NotReadable(self._path, os.strerror(hits))
-        if len(data) != _HEAD + 2 * hits + 2 * candidates + saturated:
+        if data[0] == _UNREADABLE:
+            raise NotReadable(self._path, os.strerror(data[1]))
+        if not self.take(data):
             raise self._stopped()
         own = self._search
         if os.fstat(own.fd).st_size < own.size:
             # Where it ended inside a page that the helper had mapped, it saw zeros.
             raise NotReadable(self._path, "it became shorter meanwhile")
-        self.too_many = state == _TOO_MANY or own.matcher.gave_up
-        end = _HEAD + 2 * hits
-        for flat in (data[_HEAD:end], own.hits):
-            self.hits += zip(flat[::2], flat[1::2], strict=True)
-        for flat in (data[end : end + 2 * candidates], own.candidates):
-            pairs = zip(flat[::2], flat[1::2], strict=True)
-            self.candidates += [(at, mark >> 1, bool(mark & 1)) for at, mark in pairs]
-        self.saturated = set(data[end + 2 * candidates :]) | own.matcher.saturated
+        self.take(own.result())
 
     def close(self) -> None:
         """Stop, if it still runs."""
@@ -122,7 +139,11 @@ class _Search:
         # The first and the last window that nobody has taken. Each is written by one process
         # only, so at worst both take the one where they meet.
         self._left = memoryview(mmap.mmap(-1, 16)).cast("q")
-        self._left[1] = (size - 1) // _WINDOW
+        self._left[1] = (size - 1) // WINDOW
+
+    def confine(self, windows: range) -> None:
+        """Search no others; before anybody has begun."""
+        self._left[0], self._left[1] = windows.start, windows.stop - 1
 
     def from_front(self) -> None:
         """Search windows in order."""
@@ -140,7 +161,7 @@ class _Search:
     def from_back(self) -> None:
         """Search windows in reverse order, by reading them."""
         left = self._left
-        view = memoryview(bytearray(min(_WINDOW + self._overlap, self.size)))
+        view = memoryview(bytearray(min(WINDOW + self._overlap, self.size)))
         while (number := left[1]) >= left[0]:
             left[1] = number - 1
             start, size = self._extent(number)
@@ -156,11 +177,11 @@ class _Search:
             view, start = view[count:], start + count
 
     def _extent(self, number: int) -> tuple[int, int]:
-        start = number * _WINDOW
-        return start, min(_WINDOW + self._overlap, self.size - start)
+        start = number * WINDOW
+        return start, min(WINDOW + self._overlap, self.size - start)
 
     def _window(self, view: memoryview, start: int) -> None:
-        found, marks = self.matcher.scan(view, _WINDOW)
+        found, marks = self.matcher.scan(view, WINDOW)
         for at, pattern in found:
             self.hits.extend((start + at, pattern))
         for at, kind, sure in marks:
@@ -172,6 +193,17 @@ class _Search:
         saturated = array("q", sorted(self.matcher.saturated))
         head = [state, len(self.hits) // 2, len(self.candidates) // 2, len(saturated)]
         return array("q", head) + self.hits + self.candidates + saturated
+
+
+def search_windows(fd: int, size: int, matcher: Matcher, windows: range) -> array[int]:
+    """Search some of the windows, in this process alone; a result for RawFound.
+
+    Raises OSError when the file is not as long as `size`.
+    """
+    search = _Search(fd, size, matcher)
+    search.confine(windows)
+    search.from_back()
+    return search.result()
 
 
 def _child(search: _Search, pipe: int, other: int) -> None:

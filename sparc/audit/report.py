@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparc.audit.secrets import Secret
-from sparc.errors import SavError
+from sparc.errors import NotReadable, SavError
 
 __all__ = ["CLEAN", "INCOMPLETE", "RESIDUE", "Finding", "Report"]
 
@@ -62,14 +62,18 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome for one file. `problems` say what could not be read; then it is never clean."""
+    """The outcome for one file. `problems` say what could not be read; then it is never clean.
+
+    `searched` is False where there was nothing that could be.
+    """
 
     path: str
     secrets: list[Secret]
     findings: list[Finding] = field(default_factory=list)
-    problems: list[SavError] = field(default_factory=list)
+    problems: list[SavError | NotReadable] = field(default_factory=list)
     # Secrets found, or maybe found, in more places than are listed.
     more: list[int] = field(default_factory=list)
+    searched: bool = True
 
     @property
     def status(self) -> int:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import lzf
 import numpy as np
 
 from sparc.audit.collect import Collector
 from sparc.audit.decoders import Budget, Scanner
 from sparc.audit.matcher import Matcher
 from sparc.audit.patterns import Pattern
-from sparc.audit.raw import RawSearch
+from sparc.audit.raw import RawFound, RawSearch
 from sparc.audit.report import Report
 from sparc.audit.resolve import Resolver, Spot
 from sparc.audit.split import Ends
+from sparc.audit.unpack import BATCH, Unpacked, unpack
 from sparc.errors import Damaged, LimitExceeded
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.index import RUN_STRIDE
@@ -29,11 +29,9 @@ from sparc.sav.walk import Walk
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["AuditWalk", "search"]
+__all__ = ["AuditWalk", "RejoinedWalk", "finish", "search", "stored_alone"]
 
 PAGE = c_pgm.PAGE
-# So many decompressed pages are searched at once: 2 MiB.
-_BATCH = 512
 _PIECE = 1 << 20
 
 Progress = Callable[[int, int], None]
@@ -103,20 +101,20 @@ class AuditWalk(Walk):
         keys = space << np.uint64(32) | page
         base = np.uint64(self.stream.base)
         at = (offset - base).astype(np.int64)
-        buf = np.frombuffer(self.stream.buf, np.uint8)
         for row in np.flatnonzero(count > 1).tolist():
             self._run_ends(int(at[row]), int(count[row]), int(keys[row]), int(offset[row]))
-        single = np.flatnonzero(count == 1)
-        form = buf[at[single]] & 0x0F
-        plain = single[form == c_ssm.REC_RAW]
+        plain, packed = stored_alone(self.stream, offset, count)
         for row in plain.tolist():
             start = int(at[row])
             _, size = record_size(self.stream.buf, start + 1)
             self._add_ends(start + 1 + size, 1, 0, int(keys[row]), int(offset[row]))
-        packed = single[form == c_ssm.REC_LZF]
-        for begin in range(0, len(packed), _BATCH):
-            rows = packed[begin : begin + _BATCH]
-            self._unpack(at[rows], keys[rows], offset[rows])
+        for begin in range(0, len(packed), BATCH):
+            rows = packed[begin : begin + BATCH]
+            self._add(self.unpacked(at[rows]), keys[rows], offset[rows])
+
+    def unpacked(self, at: npt.NDArray[np.int64]) -> Unpacked:
+        """What is in compressed pages; `at` are their records' places in the stream's buffer."""
+        return unpack(self.stream.buf, self.stream.view, at, self.matcher)
 
     def _run_ends(self, at: int, count: int, key: int, offset: int) -> None:
         self._add_ends(at + 4, count, RUN_STRIDE, key, offset)
@@ -131,43 +129,51 @@ class AuditWalk(Walk):
             heads, tails, np.uint64(key) + steps, np.uint64(offset) + steps * np.uint64(stride)
         )
 
-    def _unpack(
-        self, at: npt.NDArray[Any], keys: npt.NDArray[Any], offsets: npt.NDArray[Any]
-    ) -> None:
-        """Decompress and search a batch of pages; `at` are their records' places in the buffer."""
-        view = self.stream.view
-        buf = np.frombuffer(self.stream.buf, np.uint8)
-        digits = [buf[at + i].astype(np.int64) for i in (1, 2, 3)]
-        sizes = (digits[0] & 0x0F) << 12 | (digits[1] & 0x3F) << 6 | digits[2] & 0x3F
-        starts = at + 5
-        for i in np.flatnonzero(digits[0] & 0xF0 != 0xE0).tolist():
-            # Lengths as VirtualBox does not write them, but may read them.
-            sizes[i], count = record_size(self.stream.buf, int(at[i]) + 1)
-            starts[i] = at[i] + 2 + count
-        ends = starts + sizes - 1
-        out: list[bytes] = []
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            try:
-                data = lzf.decompress(bytes(view[start:end]), PAGE)
-            except ValueError:
-                data = None
-            if data is None or len(data) != PAGE:
-                offset = int(offsets[len(out)])
-                self.bad(Damaged("compressed page", offset, PAGE, len(data or b"")))
-                data = bytes(PAGE)
-            out.append(data)
-        whole = b"".join(out)
-        words = np.frombuffer(whole, "<u4").reshape(len(out), PAGE // 4)
-        self.ends.add(words[:, 0].copy(), words[:, -1].copy(), keys, offsets)
-        hits, candidates = self.matcher.scan(whole)
-        for start, pattern in hits:
-            row, inside = divmod(start, PAGE)
-            if inside + len(self.matcher.patterns[pattern].value) <= PAGE:
-                spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
-                self.hits.append((spot, pattern, (), 0))
-        for start, kind, _ in candidates:
-            row, inside = divmod(start, PAGE)
-            self.candidates.append((Resolver.spot(int(keys[row]), inside, int(offsets[row])), kind))
+    def _add(self, found: Unpacked, keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+        """Take in what is in a batch of compressed pages."""
+        for row, size in found.damaged:
+            self.bad(Damaged("compressed page", int(offsets[row]), PAGE, size))
+        self.ends.add(found.heads, found.tails, keys, offsets)
+        for row, inside, number in found.hits:
+            spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
+            self.hits.append((spot, number, (), 0))
+        for row, inside, kind in found.candidates:
+            spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
+            self.candidates.append((spot, kind))
+
+
+class RejoinedWalk(AuditWalk):
+    """Takes what is in compressed pages from those who have searched them, row by row.
+
+    `same` tells whether there were as many of them as there are in the file.
+    """
+
+    def __init__(self, stream: Stream, matcher: Matcher, found: Unpacked) -> None:
+        super().__init__(stream, matcher, Budget(), None)
+        self._found = found
+        self._row = 0
+
+    @property
+    def same(self) -> bool:
+        return self._row == len(self._found.heads)
+
+    def unpacked(self, at: npt.NDArray[np.int64]) -> Unpacked:
+        first, self._row = self._row, self._row + len(at)
+        return self._found.rows(first, self._row)
+
+    def _add(self, found: Unpacked, keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+        if len(found.heads) == len(keys):
+            super()._add(found, keys, offsets)
+
+
+def stored_alone(
+    stream: Stream, offset: npt.NDArray[Any], count: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which of the rows that stand in the stream's buffer are no runs: plain ones, compressed."""
+    single = np.flatnonzero(count == 1)
+    at = (offset[single] - np.uint64(stream.base)).astype(np.int64)
+    form = np.frombuffer(stream.buf, np.uint8)[at] & 0x0F
+    return single[form == c_ssm.REC_RAW], single[form == c_ssm.REC_LZF]
 
 
 def _space_numbers(kind: npt.NDArray[Any], range_id: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
@@ -189,16 +195,20 @@ def search(
     progress: Progress | None,
 ) -> None:
     """Fill in `report`: walk the file, and put together what the walk and `raw` found."""
-    budget = Budget()
-    walk = AuditWalk(stream, matcher, budget, progress)
+    walk = AuditWalk(stream, matcher, Budget(), progress)
     walk.run()
     walk.finish()
     raw.help()
     raw.wait()
+    finish(report, wanted, walk, raw)
+
+
+def finish(report: Report, wanted: list[Pattern], walk: AuditWalk, raw: RawFound) -> None:
+    """Fill in `report` from what a walk that has ended and a search of the bytes have found."""
     report.problems += walk.problems
-    if raw.too_many or matcher.gave_up:
+    if raw.too_many or walk.matcher.gave_up:
         report.problems.append(LimitExceeded("compressed streams", 0, 0))
     with SavedState.of(walk) as state:
         Collector(report, wanted, walk, raw, state).collect()
-    if budget.exceeded:
-        report.problems.append(LimitExceeded(budget.exceeded, 0, 0))
+    if walk.budget.exceeded:
+        report.problems.append(LimitExceeded(walk.budget.exceeded, 0, 0))

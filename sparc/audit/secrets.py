@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from sparc.errors import SecretsError
 
-__all__ = ["MAX_LENGTH", "MAX_SECRETS", "MIN_LENGTH", "Secret", "read_secrets"]
+__all__ = [
+    "MAX_LENGTH",
+    "MAX_SECRETS",
+    "MIN_LENGTH",
+    "Secret",
+    "given_secrets",
+    "read_secrets",
+]
 
 # Shorter ones stand in any gigabyte by chance.
 MIN_LENGTH = 4
 MAX_LENGTH = 1024
 MAX_SECRETS = 2000
+_GIVEN = "the arguments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,17 @@ def _load(source: str) -> bytes:
         raise SecretsError(str(cause), source) from None
 
 
+def _add(secrets: list[Secret], value: bytes, name: str, line: int) -> None:
+    """Append one. Raises SecretsError."""
+    if len(value.strip(b"\0")) < MIN_LENGTH:
+        raise SecretsError(f"shorter than {MIN_LENGTH} bytes", name, line)
+    if len(value) > MAX_LENGTH:
+        raise SecretsError(f"longer than {MAX_LENGTH} bytes", name, line)
+    if len(secrets) >= MAX_SECRETS:
+        raise SecretsError(f"more than {MAX_SECRETS} secrets", name, line)
+    secrets.append(Secret(len(secrets) + 1, name, line, value))
+
+
 def read_secrets(sources: list[str]) -> list[Secret]:
     """One secret a line from each source (a path, or "-": stdin); without one, from stdin.
 
@@ -61,16 +81,19 @@ def read_secrets(sources: list[str]) -> list[Secret]:
         name = "standard input" if source == "-" else source
         for number, raw in enumerate(_load(source).split(b"\n"), 1):
             value = raw.removesuffix(b"\r")
-            if not value:
-                continue
-            if len(value.strip(b"\0")) < MIN_LENGTH:
-                raise SecretsError(f"shorter than {MIN_LENGTH} bytes", name, number)
-            if len(value) > MAX_LENGTH:
-                raise SecretsError(f"longer than {MAX_LENGTH} bytes", name, number)
-            if len(secrets) >= MAX_SECRETS:
-                raise SecretsError(f"more than {MAX_SECRETS} secrets", name, number)
-            secrets.append(Secret(len(secrets) + 1, name, number, value))
+            if value:
+                _add(secrets, value, name, number)
     if not secrets:
         names = ", ".join("standard input" if s == "-" else s for s in sources or ["-"])
         raise SecretsError("no secret in it", names)
+    return secrets
+
+
+def given_secrets(values: Iterable[str | bytes]) -> list[Secret]:
+    """Secrets that a program holds; text as UTF-8. Raises SecretsError, as read_secrets does."""
+    secrets: list[Secret] = []
+    for number, value in enumerate(values, 1):
+        _add(secrets, value.encode() if isinstance(value, str) else value, _GIVEN, number)
+    if not secrets:
+        raise SecretsError("no secret in it", _GIVEN)
     return secrets

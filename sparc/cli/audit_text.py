@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
-from sparc.audit.report import CLEAN, INCOMPLETE, Finding, Report
+from sparc.audit.report import CLEAN, INCOMPLETE, RESIDUE, Finding, Report
+from sparc.printable import printable
 
-__all__ = ["text"]
+__all__ = ["text", "text_of_all"]
 
 _SHOWN = 20
 
@@ -61,3 +62,18 @@ def text(report: Report) -> str:
     if report.status == INCOMPLETE:
         lines.append("not clean: not everything could be read")
     return "\n".join(lines)
+
+
+def text_of_all(reports: list[Report]) -> str:
+    """The same for several files, and a verdict on all."""
+    lines = []
+    for report in reports:
+        lines.append(f"{printable(report.path)}:")
+        if report.searched:
+            lines += [f"  {line}" for line in text(report).splitlines()]
+        else:
+            lines.append("  not clean: it could not be read")
+    counts = Counter(report.status for report in reports)
+    parts = [f"{counts[CLEAN]} clean", f"{counts[RESIDUE]} with residue"]
+    parts += [f"{counts[INCOMPLETE]} not read whole"] * bool(counts[INCOMPLETE])
+    return "\n".join([*lines, f"{len(reports)} checkpoints: {', '.join(parts)}"])

@@ -10,6 +10,7 @@ import click
 
 from sparc.cli.audit import Quiet, resolve
 from sparc.cli.progress import bar, quiet
+from sparc.cli.secret_files import secret_files
 from sparc.cli.wording import words
 from sparc.errors import SavError
 from sparc.printable import printable
@@ -23,13 +24,7 @@ __all__ = ["command"]
 @click.command(name="report", cls=Quiet)
 @click.argument("target", metavar="FILE|VM[:SNAPSHOT]")
 @click.option("--html", "out", required=True, type=click.Path(), help="The page to be written.")
-@click.option(
-    "--secret-file",
-    "files",
-    multiple=True,
-    type=click.Path(),
-    help="Audit it too: one secret a line; - is standard input. Repeatable.",
-)
+@secret_files("Audit it too: one secret a line; - is standard input. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @quiet
 def command(target: str, out: str, files: tuple[str, ...], as_json: bool) -> int:

@@ -11,6 +11,7 @@ import click
 
 from sparc.cli.audit import Quiet, resolve
 from sparc.cli.progress import bar, quiet
+from sparc.cli.secret_files import secret_files
 from sparc.cli.wording import words
 from sparc.errors import SavError, ScrubError
 from sparc.printable import printable, size
@@ -74,13 +75,7 @@ def _extent(text: str) -> tuple[int, int]:
     metavar="ADDRESS+LENGTH",
     help="So many bytes from a guest-physical address on.",
 )
-@click.option(
-    "--secret-file",
-    "files",
-    multiple=True,
-    type=click.Path(),
-    help="What stands in it, one secret a line, in all of audit's forms; - is standard input.",
-)
+@secret_files("What stands in it, one secret a line, in all of audit's forms; - is standard input.")
 @click.option(
     "--whole-pages",
     is_flag=True,

@@ -362,3 +362,19 @@ def test_too_many_marks_end_the_looking_in_but_not_the_search(
     report = search(make({3: (marks + bytes(500) + SECRET + rng.randbytes(PAGE))[:PAGE]}), [SECRET])
     assert report.status == INCOMPLETE
     assert [f.address for f in report.findings] == [3 * PAGE + len(marks) + 500]
+
+
+@pytest.mark.parametrize("left", [12, 24, 40])
+def test_a_stream_that_starts_where_a_compressed_page_ends(
+    make: Make, search: Search, left: int
+) -> None:
+    # The page that is compressed next is not the one in which the stream goes on.
+    rng = random.Random(left)
+    stream = gzip.compress(rng.randbytes(900).hex().encode() + SECRET, mtime=0)
+    pages = {
+        1: page(rng, packed=True)[:-left] + stream[:left],
+        2: (stream[left:] + rng.randbytes(PAGE))[:PAGE],
+        3: page(rng, packed=True),
+    }
+    hits = search(make(pages), [SECRET]).findings
+    assert [(f.place, f.address) for f in hits] == [("ram", 2 * PAGE - left)]

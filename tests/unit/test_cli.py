@@ -236,3 +236,48 @@ def test_audit_says_what_it_does_not_find(capfd: pytest.CaptureFixture[str]) -> 
     assert status == 0
     for limit in ("under 8 bytes", "adjacent pages only", "drawn as pixels"):
         assert limit in told
+
+
+def test_audit_of_many(capfd: pytest.CaptureFixture[str], make: Make, tmp_path: Path) -> None:
+    listed = secrets(tmp_path, b"innocent-one", SECRET)
+    folder = tmp_path / "a" / "deep"
+    folder.mkdir(parents=True)
+    clean = make({5: b"x" * PAGE}).rename(folder / "clean.sav")
+    found = make({5: SECRET.ljust(PAGE, b"x")}).rename(folder / "found.sav")
+    words = ["audit", str(tmp_path / "a/**/*.sav"), str(clean), "--secret-file", listed]
+    status, out, err = run(capfd, *words)
+    assert (status, err) == (1, "")
+    assert out.splitlines()[:2] == [f"{clean}:", "  clean: none of 2 secrets is in this checkpoint"]
+    assert out.splitlines()[-1] == "2 checkpoints: 1 clean, 1 with residue"
+    data = json.loads(run(capfd, *words, "--json")[1])
+    alone = [
+        json.loads(run(capfd, "audit", str(path), "--secret-file", listed, "--json")[1])
+        for path in (clean, found)
+    ]
+    assert data == {"status": "residue", "files": alone}
+    (folder / "none.sav").write_bytes(SECRET)
+    status, out, err = run(capfd, *words)
+    assert status == 2 and err.count("\n") == 1 and "none.sav: is not a" in err
+    assert out.splitlines()[-1] == "3 checkpoints: 1 clean, 1 with residue, 1 not read whole"
+    data = json.loads(run(capfd, *words, "--json")[1])
+    assert [file["status"] for file in data["files"]] == ["clean", "residue", "incomplete"]
+    assert "is not a VirtualBox" in data["files"][2]["problems"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "word", [SECRET.decode(), f"{SECRET.decode()}*", f"/{SECRET.decode()}", f"vm:{SECRET.decode()}"]
+)
+def test_of_several_words_none_is_repeated(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, word: str
+) -> None:
+    listed = secrets(tmp_path, SECRET)
+    status, out, err = run(capfd, "audit", str(DATA / "plain.sav"), word, "--secret-file", listed)
+    assert (status, out) == (2, "") and "argument 2" in err
+
+
+@pytest.mark.parametrize(
+    "options", [["--tls-key", "k"], ["--scheduler", "tls://a:1", "--tls-cert", "c"]]
+)
+def test_half_of_a_connection(capfd: pytest.CaptureFixture[str], options: list[str]) -> None:
+    status, out, err = run(capfd, "audit", str(DATA / "plain.sav"), *options)
+    assert (status, out) == (2, "") and "go together" in err

@@ -64,7 +64,7 @@ def test_no_secret_in_what_python_shows_of_them() -> None:
 def test_windows_meet_and_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helper: bool
 ) -> None:
-    monkeypatch.setattr(raw_module, "_WINDOW", 2 * PAGE)
+    monkeypatch.setattr(raw_module, "WINDOW", 2 * PAGE)
     if not helper:
         monkeypatch.setattr(raw_module._Search, "from_front", lambda self: None)
     data = bytearray(random.Random(1).randbytes(40 * PAGE + 77))

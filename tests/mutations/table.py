@@ -58,7 +58,7 @@ MUTATIONS = (
         "a save that is cancelled is no refusal",
         f"{_PACK}/interpose.c",
         "\tif (VBOX_FAILED(machine.vmm.save_status(ssm)))\n\t\treturn;\n\tif (device)",
-        "\tif (device)",
+        "\t(void)ssm;\n\tif (device)",
         f"{_HOST}::test_a_save_that_is_cancelled_in_the_middle",
     ),
     Mutation(
@@ -71,8 +71,8 @@ MUTATIONS = (
     Mutation(
         "without memory for the stash nothing is taken out",
         f"{_PACK}/stash.c",
-        "\t\treturn STASH_NO_MEMORY;\n\tfor",
-        "\t\treturn STASH_DONE;\n\tfor",
+        "\t\treturn STASH_NO_MEMORY;\n\tmanifest_for_each(frame, manifest->stash",
+        "\t\treturn STASH_DONE;\n\tmanifest_for_each(frame, manifest->stash",
         f"{_HOST}::test_no_memory_for_what_is_taken_out",
     ),
     Mutation(

@@ -24,7 +24,7 @@ CONDITIONS = ("executable", "unit", "cgroup", "user", "command", "container")
 
 # Of a command line, so many bytes are looked at.
 _COMMAND_BYTES = 16384
-_PATTERN = "*?["
+_PATTERN = "*?"
 
 
 class Facts:
@@ -108,7 +108,8 @@ class _Pattern:
             import fnmatch
             import re
 
-            self._compiled = re.compile(fnmatch.translate(self.text))
+            # Brackets mean themselves: names of units and folders have them.
+            self._compiled = re.compile(fnmatch.translate(self.text.replace("[", "[[]")))
         return self._compiled.match(name) is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -203,6 +204,9 @@ def _told(verb: str, entry: dict[str, Any]) -> str:
 def _open(path: str) -> int:
     """A file to be handed to the service: that it could be opened is the right to name it."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise GuestError("no-file", value=path, cause=error.strerror) from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise GuestError("no-file", value=path, cause="not a regular file")
+    return file

@@ -212,6 +212,8 @@ def test_what_is_printed(
     assert "3 processes, 3 of them memory-only" in out
     status, _, err = run("exclude", a, "--keep-file", str(tmp_path / "none"))
     assert status == 2 and "cannot be opened: No such file" in err
+    status, _, err = run("exclude", a, "--keep-file", str(tmp_path))
+    assert status == 2 and "cannot be opened: not a regular file" in err
 
 
 def test_names_of_processes_are_not_in_the_services_memory(chain: _Chain, tmp_path: Path) -> None:

@@ -117,9 +117,15 @@ class Faulty(Guarded):
         """The excluded ones find all that they hold where it was, and so do all others."""
         assert self.machine.state() == "running"
         # Let go by the host, and not by itself after it had waited in vain.
-        assert json.loads(self.sh("sparc status --json"))["checkpoint"]["outcome"] == "resumed"
+        assert wait_for(lambda: self._last_checkpoint() is not None, timeout=60)
+        assert self._last_checkpoint() == "resumed"
         self.check_survivors(*HOLDERS)
         self.check_kernel()
+
+    def _last_checkpoint(self) -> object:
+        """How it went for the guest: nothing until the service has noted it."""
+        told = json.loads(self.sh("sparc status --json"))["checkpoint"]
+        return told and told["outcome"]
 
     @contextlib.contextmanager
     def small_disk(self, *options: str) -> Iterator[Path]:

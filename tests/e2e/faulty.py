@@ -32,7 +32,8 @@ mount -t tmpfs tmpfs "$folder"
 for disk in /proc/self/fd/$below/*.vdi; do
     [ -e "$disk" ] || continue
     touch "$folder/${disk##*/}"
-    mount --bind "$disk" "$folder/${disk##*/}"
+    # By the descriptor as it is: the path that it stands for is the new file's now.
+    mount --no-canonicalize --bind "$disk" "$folder/${disk##*/}"
 done
 mount -o "remount,$(IFS=,; echo "$*")" "$folder"
 """

@@ -46,7 +46,7 @@ MUTATIONS = (
         "memory is put back when a save fails",
         f"{_PACK}/interpose.c",
         *_ONLY_OF_GOOD_SAVES,
-        f"{_HOST}::test_a_disk_that_is_full_or_cannot_be_written[rw]",
+        f"{_HOST}::test_a_disk_that_is_full",
     ),
     Mutation(
         "memory is put back when a save is cancelled",
@@ -66,7 +66,7 @@ MUTATIONS = (
         f"{_PACK}/interpose.c",
         "\thandshake_release(&machine.guest.outside);\n\tmachine_set_park(&none);",
         "\tmachine_set_park(&none);",
-        f"{_HOST}::test_a_disk_that_is_full_or_cannot_be_written[ro]",
+        f"{_HOST}::test_a_disk_that_cannot_be_written",
     ),
     Mutation(
         "without memory for the stash nothing is taken out",

@@ -122,7 +122,8 @@ class Soak(Faulty):
     # -- what goes wrong
 
     def _no_room(self) -> None:
-        with self.small_disk(self._dice.choice(("rw", "ro"))), pytest.raises(LabError):
+        # One that cannot be written at all makes VirtualBox 7.2.22 forget the machine's disks.
+        with self.small_disk(), pytest.raises(LabError):
             self.machine.checkpoint("no room", "vboxmanage")
 
     def _cancel(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class FakeMachine:
 
     def __init__(self, *taken: Snapshot, current: str = "", own: Path | None = None) -> None:
         self.taken, self.current_snapshot, self.state_file = list(taken), current, own
-        self.state = State.RUNNING
+        self.state: State = State.RUNNING
 
     def snapshots(self) -> list[Snapshot]:
         return self.taken
@@ -117,6 +118,76 @@ def test_one_that_is_under_way_is_not_called_names(
     machine = FakeMachine(snapshot("a", state=state))
     machine.state = State.BUSY
     assert "VirtualBox is busy" in "\n".join(shown(machine, monkeypatch, capsys)[0])
+
+
+class Answers(FakeMachine):
+    """One that VirtualBox tells of only after so many refusals; its states come one by one."""
+
+    def __init__(self, *taken: Snapshot, refusals: int, states: list[State]) -> None:
+        self.states = states
+        super().__init__(*taken)
+        self.refusals = refusals
+
+    @property
+    def state(self) -> State:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    @state.setter
+    def state(self, _: State) -> None:
+        pass
+
+    def snapshots(self) -> list[Snapshot]:
+        if self.refusals:
+            self.refusals -= 1
+            raise VirtualBoxError("the object is not ready", "victim")
+        return self.taken
+
+
+@pytest.fixture
+def untranslated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no SDK whose errors could be translated, and no time to wait."""
+    monkeypatch.setattr(virtualbox, "translated", lambda _: nullcontext())
+    monkeypatch.setattr(snapshots, "_PAUSE", 0)
+
+
+@pytest.mark.usefixtures("untranslated")
+def test_while_one_is_being_saved_virtualbox_may_refuse_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for refusals, told in ((2, "- snap a"), (99, "  VirtualBox is busy")):
+        machine = Answers(snapshot("a"), refusals=refusals, states=[State.BUSY])
+        lines, data = shown(machine, monkeypatch, capsys)
+        assert lines[0] == "victim (busy)" and any(told in line for line in lines)
+        assert bool(data["problem"]) is (refusals == 99)
+        assert "no snapshots" not in "\n".join(lines)
+
+
+@pytest.mark.usefixtures("untranslated")
+def test_a_save_that_begins_or_ends_meanwhile(tmp_path: Path) -> None:
+    state = tmp_path / "new.sav"
+    state.write_bytes(b"")
+    for now in ([State.RUNNING, State.BUSY], [State.BUSY, State.RUNNING]):
+        machine: Any = Answers(snapshot("a", state=state), refusals=0, states=[*now, now[-1]])
+        found = snapshots.listing(machine)
+        assert found.state is now[-1]
+        assert ("is busy" in found.found[0].verdict.why) is (now[-1] is State.BUSY)
+    for_ever = [State.RUNNING, State.BUSY] * 20
+    machine = Answers(snapshot("a", state=state), refusals=0, states=for_ever)
+    assert "is busy" in snapshots.listing(machine).found[0].verdict.why
+
+
+@pytest.mark.usefixtures("untranslated")
+def test_a_vm_that_tells_nothing_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Answers(refusals=99, states=[State.OFF])
+    monkeypatch.setattr(virtualbox, "machines", lambda: [broken, FakeMachine(snapshot("a"))])
+    assert snapshots.show(None, False) == 2
+    told = capsys.readouterr().out
+    assert "the object is not ready" in told and "- snap a" in told
+    monkeypatch.setattr(virtualbox, "find", lambda vm: broken)
+    with pytest.raises(HostError, match="not ready"):
+        snapshots.show("victim", False)
 
 
 def test_no_snapshots_and_no_settings(

@@ -6,18 +6,20 @@ import json
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from host.reporting import UUID, good_report, written
+from host.reporting import UUID, good_report, put_beside, written
+from samples import write_state
 
 from host_service import checkpoint, snapshots, virtualbox
 from host_service.checkpoint import Checkpoint
 from host_service.errors import HostError
 from host_service.kept_out import summary, verdict_line
 from host_service.reports import Report, parse
+from host_service.status import last_checkpoint
 from host_service.verdict import Verdict
-from host_service.virtualbox import Snapshot, VirtualBoxError
+from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
 from sparc.cli.main import main
 
@@ -108,6 +110,22 @@ def test_what_a_saved_vm_goes_on_from(
     machine.state_file = state
     lines, data = shown(machine, monkeypatch, capsys)
     assert data["own"] is None and len(lines) == 3
+
+
+def test_one_in_whose_place_there_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = written(tmp_path)
+    machine = FakeMachine(snapshot("a", state=state))
+    assert "clean; kept out" in "\n".join(shown(machine, monkeypatch, capsys)[0])
+    write_state(state, {})
+    put_beside(state)
+    lines, data = shown(machine, monkeypatch, capsys)
+    assert "NOT CLEAN: its report cannot be believed" in "\n".join(lines)
+    entry = data["snapshots"][0]
+    assert (entry["clean"], entry["report"], entry["kept_out_bytes"]) == (False, None, None)
+    checkpoint = last_checkpoint(cast(Machine, machine))
+    assert checkpoint is not None and not checkpoint.verdict.clean
 
 
 def test_one_that_is_under_way_is_not_called_names(

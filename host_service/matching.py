@@ -71,15 +71,22 @@ def _compared(page: bytes | str | None, report: Report) -> str:
 def _numbers(head: Any) -> tuple[object, ...]:
     """What the pack takes into its report of what the guest says."""
     from sparc.abi import Display, Kind
+    from sparc.wire import named
 
     kinds = {
-        kind.name.lower().replace("_", "-"): Amount(head.kind_pages[kind], head.kind_bytes[kind])
+        named(Kind, kind): Amount(head.kind_pages[kind], head.kind_bytes[kind])
         for kind in Kind
         if head.kind_pages[kind] or head.kind_bytes[kind]
     }
-    display = next((word.name.lower() for word in Display if word == head.display), "")
     processes = min(head.processes, _MOST_NAMES)
-    return head.drop_pages, head.stash_pages, head.extents, processes, display, kinds
+    return (
+        head.drop_pages,
+        head.stash_pages,
+        head.extents,
+        processes,
+        named(Display, head.display),
+        kinds,
+    )
 
 
 def _reported(report: Report) -> tuple[object, ...]:

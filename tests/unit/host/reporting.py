@@ -12,6 +12,7 @@ from parked import parked
 from samples import write_state
 
 from sparc import abi
+from sparc.wire import named
 
 UUID = "d1464a88-b56b-42fd-83eb-a797f2187d06"
 
@@ -72,7 +73,7 @@ def good_status(**other: Any) -> dict[str, Any]:
 
 def head_of(report: dict[str, Any]) -> dict[str, Any]:
     """The numbers of the manifest that a report like this is made from."""
-    kinds = [report["kinds"].get(k.name.lower().replace("_", "-"), {}) for k in abi.Kind]
+    kinds = [report["kinds"].get(named(abi.Kind, k), {}) for k in abi.Kind]
     rest = [0] * (abi.KINDS - len(kinds))
     return {
         "drop_pages": report["pages"]["drop"],

@@ -15,7 +15,7 @@ import click
 
 from host_service import virtualbox
 from host_service.errors import HostError
-from host_service.kept_out import free_bytes, own_bytes, verdict_line
+from host_service.kept_out import free_bytes, own_bytes, verdict_text
 from host_service.verdict import Verdict, judge
 from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
@@ -243,8 +243,4 @@ def _lines(entry: Listed) -> Iterator[str]:
         parts.append(size(entry.bytes))
     mark = "*" if entry.current else "-"
     yield f"{indent}{mark} {'  '.join(parts)}"
-    if entry.state_file is None:
-        # No program can be in it, so it is neither.
-        yield f"{indent}    no memory: it was taken while the VM was off"
-    else:
-        yield f"{indent}    {verdict_line(entry.verdict)}"
+    yield f"{indent}    {verdict_text(entry.state_file, entry.verdict)}"

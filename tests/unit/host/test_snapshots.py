@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from host.machines import FakeMachine, snapshot
 from host.reporting import UUID, good_report, put_beside, written
 from samples import write_state
 
@@ -23,31 +23,11 @@ from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
 from sparc.cli.main import main
 
-TAKEN = datetime(2026, 11, 22, 20, 31, 7, tzinfo=UTC)
 EVIL = "\x1b[2J\nclean <b>\u202e"
 
 
 def report(**other: Any) -> Report:
     return parse(json.dumps(good_report(**other)).encode())
-
-
-class FakeMachine:
-    """A VM as far as a list of snapshots asks for it."""
-
-    name, uuid = "victim", UUID
-
-    def __init__(self, *taken: Snapshot, current: str = "", own: Path | None = None) -> None:
-        self.taken, self.current_snapshot, self.state_file = list(taken), current, own
-        self.state: State = State.RUNNING
-
-    def snapshots(self) -> list[Snapshot]:
-        return self.taken
-
-
-def snapshot(
-    uuid: str, parent: str = "", minutes: int = 0, state: Path | None = None, name: str = ""
-) -> Snapshot:
-    return Snapshot(uuid, name or f"snap {uuid}", TAKEN + timedelta(minutes=minutes), state, parent)
 
 
 def shown(

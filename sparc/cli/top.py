@@ -29,18 +29,19 @@ __all__ = ["command"]
 @click.option("--once", is_flag=True, help="Show it once and end, as where there is no terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, once.")
 def command(vm: str | None, interval: float, once: bool, as_json: bool) -> int:
-    """Show, live, what is excluded in this guest and what would be kept out of a checkpoint; on a
-    host, each VM, or the one given by name or UUID, and its checkpoints. q or Ctrl-C ends it.
+    """Show, live, what is excluded in this guest, or a host's VMs and checkpoints. q or Ctrl-C
+    ends it.
 
-    In a guest: what the module would keep out now of all that is excluded, by kind. It is counted
-    at most every ten seconds, seldom where that takes long, for the guest stands still meanwhile
-    and files of the excluded are written to their disks. And for each process: MEMORY, its own,
-    as far as it is not in SWAP; SHARED, memory that others may have too; how many FILES (folders
-    too), PIPES, SOCKETS and TERMINALS it has open. Of these the module keeps out what waits in them
-    or is cached of them, of files only what is data. ? is what you may not see. Of memory, pages
-    that an outsider has too since a fork are not kept out, so all together may be less.
+    In a guest: what a checkpoint now would keep out, by kind, of all that is excluded together.
+    The module counts it, at most every ten seconds and seldom where that takes long, for the guest
+    stands still meanwhile, and files of the excluded are written to their disks. Then what each
+    process has: its own MEMORY, and what of it is in SWAP instead; SHARED memory, which others may
+    have too; how many FILES (folders too), PIPES, SOCKETS and TERMINALS are open. ? is what you may
+    not see, - what is not kept out. Memory that an outsider has too since a fork is not kept out
+    either, nor are programs and libraries: so the kinds may be less than the processes.
 
-    On a host: VMs as in sparc status, checkpoints as in sparc list, the newest first.
+    On a host: each VM, or the one given by name or UUID, as in sparc status, and its checkpoints as
+    in sparc list, the newest first.
 
     Exit status: 0, or 2 for a failure.
     """

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table as Grid
@@ -28,6 +29,9 @@ __all__ = ["watch"]
 _QUIT = b"qQ"
 # Of a table: its title, its head, and the line before it.
 _AROUND = 3
+# Columns, between columns; and of a verdict at least.
+_GAP = 2
+_LEAST = 10
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _WAKING = (signal.SIGTSTP, signal.SIGWINCH)
 
@@ -152,15 +156,19 @@ def _drawn(console: Console, frame: Frame, hint: str, *, bad: bool) -> Renderabl
         room -= _AROUND
         last = place == len(frame.tables) - 1
         most = max(room - 1, 1) if last and len(table.rows) > room else len(table.rows)
-        shown += [Text(""), Text(printable(table.title), "bold"), _grid(table, most)]
+        shown += [Text(""), Text(printable(table.title), "bold"), _grid(table, most, console.width)]
         room -= most
         if most < len(table.rows):
             shown.append(Text(f"... {len(table.rows) - most} more", "dim"))
     return Group(*shown, *notes)
 
 
-def _grid(table: Table, most: int) -> Grid:
-    grid = Grid(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+def _grid(table: Table, most: int, width: int) -> Grid:
+    rows = table.rows[:most]
+    # A verdict may be long: where there is too little room, it is what is cut.
+    widths = [_widest(table, rows, column) + _GAP for column in range(len(table.head))]
+    room = width - sum(w for column, w in enumerate(widths) if column != table.verdict)
+    grid = Grid(box=None, pad_edge=False, header_style="dim", padding=(0, _GAP, 0, 0))
     for column, name in enumerate(table.head):
         grid.add_column(
             name,
@@ -168,15 +176,19 @@ def _grid(table: Table, most: int) -> Grid:
             no_wrap=True,
             overflow="ellipsis",
         )
-    for row in table.rows[:most]:
-        grid.add_row(*(_cell(table, column, cell) for column, cell in enumerate(row)))
+    for row in rows:
+        grid.add_row(*(_cell(table, column, cell, room) for column, cell in enumerate(row)))
     return grid
 
 
-def _cell(table: Table, column: int, cell: str) -> Text:
-    style = ""
+def _widest(table: Table, rows: list[tuple[str, ...]], column: int) -> int:
+    return max(cell_len(printable(row[column])) for row in (table.head, *rows))
+
+
+def _cell(table: Table, column: int, cell: str, room: int) -> Text:
+    shown = Text(printable(cell))
     if column == table.verdict:
-        style = (
-            "red" if cell.startswith("NOT CLEAN") else "green" if cell.startswith("clean") else ""
-        )
-    return Text(printable(cell), style)
+        shown.truncate(max(room, _LEAST), overflow="ellipsis")
+        starts = {"NOT CLEAN": "red", "clean": "green"}
+        shown.style = next((s for words, s in starts.items() if cell.startswith(words)), "")
+    return shown

@@ -381,12 +381,26 @@ def test_a_vm_that_is_named_is_virtualboxs(
     assert end.value.code == 2 and "victim: there is no such VM" in capsys.readouterr().err
 
 
+def test_where_there_is_little_room_a_verdict_is_cut() -> None:
+    from rich.console import Console
+
+    from sparc.cli.live import _grid
+
+    row = ("victim", "before the upgrade", "NOT CLEAN: " + "why " * 40)
+    table = Table("", ("VM", "CHECKPOINT", "VERDICT"), [row], verdict=2)
+    console = Console(width=60)
+    with console.capture() as shown:
+        console.print(_grid(table, 1, 60))
+    line = shown.get().splitlines()[1]
+    assert line.startswith("victim  before the upgrade  NOT CLEAN: why") and len(line) <= 60
+
+
 def test_only_a_verdict_has_a_colour() -> None:
     from sparc.cli.live import _cell
 
     table = Table("", ("VM", "VERDICT"), [], verdict=1)
     told = ["clean", "clean; kept out: x", "NOT CLEAN: clean", "no memory"]
-    assert [_cell(table, 1, cell).style for cell in told] == ["green", "green", "red", ""]
-    assert {_cell(table, 0, cell).style for cell in told} == {""}
-    assert _cell(table, 0, _EVIL).plain.isprintable()
-    assert _cell(table, 0, "[red]x[/]").plain == "[red]x[/]"
+    assert [_cell(table, 1, cell, 99).style for cell in told] == ["green", "green", "red", ""]
+    assert {_cell(table, 0, cell, 9).style for cell in told} == {""}
+    assert _cell(table, 0, _EVIL, 9).plain.isprintable()
+    assert _cell(table, 0, "[red]x[/]", 9).plain == "[red]x[/]"

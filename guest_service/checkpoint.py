@@ -13,7 +13,7 @@ from guest_service.helper import Failed
 from guest_service.history import History
 from guest_service.log import Log
 from guest_service.swap import Swap, swap_trouble
-from sparc.wire import Outcome, Reason
+from sparc.wire import Outcome, Reason, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # As in freezer.py: not worth its time at run time.
@@ -126,7 +126,7 @@ class Checkpoints:
         return Parked(Outcome.FAILED, reason, pid, name)
 
     def _note(self, sequence: int, parked: Parked, freezing: float, all_in_all: float) -> None:
-        outcome, reason = _word(Outcome, parked.outcome), _word(Reason, parked.reason)
+        outcome, reason = named(Outcome, parked.outcome), named(Reason, parked.reason)
         name = processes.clean(parked.name)
         self._history.checkpoint = {
             "time": time.time(),
@@ -152,10 +152,3 @@ class Checkpoints:
             self._history.save()
         except OSError as error:
             self._log.error(f"cannot keep what happened: {error.strerror}")
-
-
-def _word(kind: type[Outcome] | type[Reason], value: int) -> str:
-    try:
-        return kind(value).name.lower().replace("_", "-")
-    except ValueError:
-        return str(value)

@@ -30,6 +30,10 @@ __all__ = ["Commands"]
 
 # How often a user's or a group's processes are looked for again, since they may fork meanwhile.
 _ROUNDS = 10
+# The machine stands still while what would be kept out is counted, and a checkpoint has to wait: it
+# is not counted anew before so many seconds, nor before so many times what the last count took.
+_COUNT_SECONDS = 10.0
+_COUNT_TIMES = 50
 # Bounds for what a child does, below what a client waits; in an interpreted guest, much of it.
 _PEERS_SECONDS = 60.0
 _SWAP_SECONDS = 60.0
@@ -50,6 +54,8 @@ class Commands:
         self._started = time.time()
         # When each process was excluded, by pid and start: one that is not here came by its birth.
         self._since: dict[tuple[int, int], float] = {}
+        # The last count, when it was made, and when there may be another.
+        self._counted: tuple[_Reply, float, float] | None = None
 
     def run(self, request: _Reply, caller: Caller) -> _Reply:
         """The reply to a request."""
@@ -65,6 +71,8 @@ class Commands:
                     return self._peers(caller)
                 case "status":
                     return self._status(caller)
+                case "count":
+                    return self._count()
         except BadRequest as error:
             return {"error": "bad-request", "why": error.why}
         except OSError as error:
@@ -264,6 +272,30 @@ class Commands:
             "rules": self.rules.status(caller.uid) if self.rules is not None else None,
             **self._history.as_json(),
         }
+
+    def _count(self) -> _Reply:
+        if not self._device.members():
+            self._counted = None
+            return {"kinds": None, "reason": "none", "pid": 0, "took_us": 0, "age": 0.0}
+        began = time.monotonic()
+        if self._counted is None or began >= self._counted[2]:
+            found = self._device.collect()
+            # Of a count that failed the numbers mean nothing.
+            kinds = {
+                wire.named(wire.Kind, kind): {"pages": pages, "bytes": parts}
+                for kind, (pages, parts) in found.kinds.items()
+            }
+            reply: _Reply = {
+                "kinds": None if found.reason else kinds,
+                "reason": wire.named(wire.Reason, found.reason),
+                "pid": found.pid,
+                "took_us": found.ns // 1000,
+            }
+            now = time.monotonic()
+            pause = max(_COUNT_SECONDS, _COUNT_TIMES * (now - began))
+            self._counted = reply, now, now + pause
+        reply, when, _ = self._counted
+        return {**reply, "age": time.monotonic() - when}
 
 
 def _flags(request: _Reply) -> int:

@@ -10,7 +10,11 @@ from array import array
 
 from sparc import wire
 
-__all__ = ["Device", "DeviceError", "Event", "Member", "Parked", "Taken"]
+__all__ = ["Counted", "Device", "DeviceError", "Event", "Member", "Parked", "Taken"]
+
+
+# Where the kinds begin among the numbers of a count.
+_KINDS = [name for name, _ in wire.COLLECT.fields].index("kind_pages")
 
 
 class DeviceError(Exception):
@@ -99,6 +103,21 @@ class Parked:
         self.killed = killed
 
 
+class Counted:
+    """What would be kept out now: pages, and bytes of others' pages, by kind; or the `reason`
+    (as in wire) why it could not be counted, and the process that it is about. `ns`: it took."""
+
+    __slots__ = ("kinds", "ns", "pid", "reason")
+
+    def __init__(
+        self, kinds: dict[wire.Kind, tuple[int, int]], ns: int, reason: int = 0, pid: int = 0
+    ) -> None:
+        self.kinds = kinds
+        self.ns = ns
+        self.reason = reason
+        self.pid = pid
+
+
 def _name(comm: bytes) -> bytes:
     return comm.split(b"\0", 1)[0]
 
@@ -174,6 +193,17 @@ class Device:
                 found = wire.PROCESS.iter_unpack(told)
                 return [Member(pid, flags, _name(comm)) for pid, flags, comm in found]
             capacity = 2 * count
+
+    def collect(self) -> Counted:
+        """Count what would be kept out now; all CPUs stop for as long as each try takes."""
+        room = bytearray(wire.COLLECT.size)
+        fcntl.ioctl(self.fd, wire.IOC_COLLECT, room)
+        told = wire.COLLECT.unpack(room)
+        *_, ns, _, reason, pid, _ = told
+        pages = told[_KINDS : _KINDS + wire.KINDS]
+        parts = told[_KINDS + wire.KINDS : _KINDS + 2 * wire.KINDS]
+        kinds = {kind: (pages[kind], parts[kind]) for kind in wire.Kind}
+        return Counted({k: told for k, told in kinds.items() if any(told)}, ns, reason, pid)
 
     def park(self, sequence: int) -> Parked:
         """Hold the guest still until the host lets go."""

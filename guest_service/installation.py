@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from guest_service import parts
 from guest_service.server import GROUP
 from sparc.errors import SparcError
+from sparc.printable import printable
 
 __all__ = ["InstallationError", "install", "uninstall"]
 
@@ -273,11 +274,11 @@ def main() -> int:
         return 2
     try:
         for line in doing():
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{printable(line)}\n")
             sys.stdout.flush()
     except InstallationError as error:
         advice = f"; {error.advice}" if error.advice else ""
-        sys.stderr.write(f"sparc: {error.cause}{advice}\n")
+        sys.stderr.write(f"sparc: {printable(error.cause + advice)}\n")
         return 2
     return 0
 

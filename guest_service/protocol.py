@@ -8,7 +8,7 @@ A connection is one request and one reply. A request is an object with `command`
                        caller, as the kernel names it). Descendants come along. For exclude also
                        `memory_only`, `display`, `peers` (true: and whom they lead to), and, beside
                        the line, descriptors of files that stay in checkpoints
-    list, peers, status  nothing more
+    list, peers, status, count  nothing more
 
 The reply is an object. `error` in it says that nothing was done: a code, perhaps with fields (see
 `sparc.cli.guest_words`). Otherwise:
@@ -29,6 +29,11 @@ The reply is an object. `error` in it says that nothing was done: a code, perhap
                        null): see guest_service.history; `rules`: {`count`, `problems`: [{path,
                        owner, key (or ""), why}], `told_by` (of starts: kernel, scan or null)}, the
                        system's and the caller's own
+    count              `kinds`: what a checkpoint now would keep out of all that is excluded, {kind:
+                       {pages (whole ones), bytes (in pages that are others', too)}}, kinds as in
+                       wire.Kind; null where nobody is excluded, or where it could not be counted:
+                       `reason` (see guest_service.history), `pid`; `took_us`, and `age` in seconds:
+                       it is not counted each time, since all CPUs stop for it
 
 Codes of failures: no-process, kernel-thread, init, service, not-yours, not-excluded, shares (init
 or the service shares its memory at the moment), no-match, no-cgroup, system (`errno`). Of whole

@@ -54,7 +54,7 @@ class Vm:
         if self.policy == "off":
             return False
         with_module = isinstance(self.pack, PackStatus) and self.pack.module
-        report = self.last[1].report if self.last else None
+        report = (self.last[1].report or self.last[1].doubted) if self.last else None
         return self.named or bool(self.policy) or with_module or bool(report and report.excluded)
 
 

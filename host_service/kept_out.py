@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from host_service.reports import Report
 from host_service.verdict import Verdict
 from sparc.printable import printable, size
 
-__all__ = ["FREE", "free_bytes", "own_bytes", "summary", "verdict_line"]
+__all__ = ["FREE", "free_bytes", "own_bytes", "summary", "verdict_line", "verdict_text"]
 
 FREE = "free"
 """The kind of what belonged to nobody any more."""
@@ -50,3 +52,10 @@ def verdict_line(verdict: Verdict) -> str:
     else:
         line = f"clean: {verdict.why}"
     return printable(line)[:_LONGEST]
+
+
+def verdict_text(state_file: Path | None, verdict: Verdict) -> str:
+    """The same, also of a snapshot without memory: no program can be in that, so it is neither."""
+    if state_file is None:
+        return "no memory: it was taken while the VM was off"
+    return verdict_line(verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +14,19 @@ from typing import Any
 import click
 
 from host_service import virtualbox
-from host_service.kept_out import free_bytes, own_bytes, verdict_line
+from host_service.errors import HostError
+from host_service.kept_out import free_bytes, own_bytes, verdict_text
 from host_service.verdict import Verdict, judge
-from host_service.virtualbox import Machine
+from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
 from sparc.printable import printable, size
 
-__all__ = ["Listed", "listed", "show"]
+__all__ = ["Listed", "Listing", "data_of", "listing", "listings", "show"]
+
+_BUSY = "VirtualBox is busy with this VM: ask again when that is over"
+# While a snapshot is made or given up, VirtualBox may not answer for a moment.
+_TRIES = 5
+_PAUSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,31 +47,108 @@ class Listed:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Listing:
+    """All of a VM, each after the one it was made from, branches in the order they were made.
+
+    `problem` says why VirtualBox tells nothing of them, or is "".
+    """
+
+    machine: Machine
+    state: State
+    found: list[Listed]
+    problem: str = ""
+
+
 def show(vm: str | None, as_json: bool) -> int:
-    """Print the snapshots of a VM, or of all of this user's; 0.
+    """Print the snapshots of a VM, or of all of this user's; 0, or 2 if one told nothing.
 
     Raises:
         HostError: no such VM, or VirtualBox does not answer.
     """
-    found = [virtualbox.find(vm)] if vm is not None else virtualbox.machines()
+    found = listings(vm)
     if as_json:
-        data = [_data(machine, listed(machine)) for machine in found]
+        data = [data_of(listing) for listing in found]
         click.echo(json.dumps(data[0] if vm is not None else data, indent=2))
     elif found:
-        click.echo("\n".join(_text(machine, listed(machine)) for machine in found))
+        click.echo("\n".join(_text(listing) for listing in found))
     else:
         click.echo("VirtualBox knows no VM of this user")
-    return 0
+    return 2 if any(entry.problem and entry.state is not State.BUSY for entry in found) else 0
 
 
-def listed(machine: Machine) -> list[Listed]:
-    """All of a VM, each after the one it was made from, branches in the order they were made."""
-    state = machine.state
-    if state is State.INACCESSIBLE:
-        return []
+def listings(vm: str | None) -> list[Listing]:
+    """That of a VM, or of all of this user's, where one with a problem does not hide the others.
+
+    Raises:
+        HostError: no such VM, or VirtualBox does not answer.
+    """
+    if vm is not None:
+        return [listing(virtualbox.find(vm))]
+    found = []
+    for machine in virtualbox.machines():
+        try:
+            found.append(listing(machine))
+        except HostError as error:
+            found.append(Listing(machine, State.INACCESSIBLE, [], error.cause))
+    return found
+
+
+def listing(machine: Machine) -> Listing:
+    """What is known of a VM, also while it is being saved.
+
+    Raises:
+        HostError: VirtualBox does not answer, and is not busy with it.
+    """
+    try:
+        state, snapshots, current, own = _look(machine)
+    except VirtualBoxError:
+        if _state(machine) is not State.BUSY:
+            raise
+        return Listing(machine, State.BUSY, [], _BUSY)
+    busy = state is State.BUSY
+    found = _tree(snapshots, current, machine.uuid, busy=busy)
+    if own is not None and own not in [entry.state_file for entry in found]:
+        verdict = _judged(own, machine.uuid, busy=busy)
+        at = max((entry.depth for entry in found if entry.current), default=-1) + 1
+        taken = verdict.report.time if verdict.report else None
+        found.append(Listed("", "", current, at, False, taken, own, _size(own), verdict))
+    return Listing(machine, state, found)
+
+
+def _look(machine: Machine) -> tuple[State, list[Snapshot], str, Path | None]:
+    """Its state, snapshots, the current one and its own saved state, all of one moment.
+
+    Raises VirtualBoxError.
+    """
+    tries = _TRIES
+    while True:
+        tries -= 1
+        try:
+            before = _state(machine)
+            if before is State.INACCESSIBLE:
+                return before, [], "", None
+            with virtualbox.translated(machine.name):
+                found = machine.snapshots(), machine.current_snapshot, machine.state_file
+            after = _state(machine)
+        except VirtualBoxError:
+            if not tries:
+                raise
+        else:
+            if before is after:
+                return before, *found
+            # What is half made may be among them.
+            if not tries:
+                return State.BUSY, *found
+        time.sleep(_PAUSE)
+
+
+def _state(machine: Machine) -> State:
     with virtualbox.translated(machine.name):
-        snapshots, current = machine.snapshots(), machine.current_snapshot
-        own = machine.state_file
+        return machine.state
+
+
+def _tree(snapshots: list[Snapshot], current: str, uuid: str, *, busy: bool) -> list[Listed]:
     children = defaultdict(list)
     for snapshot in sorted(snapshots, key=lambda snapshot: snapshot.taken):
         children[snapshot.parent].append(snapshot)
@@ -82,15 +166,10 @@ def listed(machine: Machine) -> list[Listed]:
                 snapshot.taken,
                 snapshot.state_file,
                 _size(snapshot.state_file),
-                _judged(snapshot.state_file, machine.uuid, busy=state is State.BUSY),
+                _judged(snapshot.state_file, uuid, busy=busy),
             )
         )
         waiting += [(child, depth + 1) for child in reversed(children[snapshot.uuid])]
-    if own is not None and own not in [entry.state_file for entry in found]:
-        verdict = judge(own, machine.uuid)
-        at = max((entry.depth for entry in found if entry.current), default=-1) + 1
-        taken = verdict.report.time if verdict.report else None
-        found.append(Listed("", "", current, at, False, taken, own, _size(own), verdict))
     return found
 
 
@@ -98,7 +177,7 @@ def _judged(state_file: Path | None, uuid: str, *, busy: bool) -> Verdict:
     verdict = judge(state_file, uuid)
     if busy and state_file is not None and verdict.report is None:
         # One that is under way is in the tree already.
-        return Verdict(False, "VirtualBox is busy with this VM: ask again when that is over")
+        return Verdict(False, _BUSY)
     return verdict
 
 
@@ -109,15 +188,16 @@ def _size(path: Path | None) -> int | None:
         return None
 
 
-def _data(machine: Machine, found: list[Listed]) -> dict[str, Any]:
+def data_of(listing: Listing) -> dict[str, Any]:
     """The stable schema of `sparc list VM --json`; "own" is the saved state of the VM itself."""
     data: dict[str, Any] = {
-        "vm": {"name": machine.name, "uuid": machine.uuid},
-        "state": machine.state.value,
+        "vm": {"name": listing.machine.name, "uuid": listing.machine.uuid},
+        "state": listing.state.value,
+        "problem": listing.problem or None,
         "snapshots": [],
         "own": None,
     }
-    for entry in found:
+    for entry in listing.found:
         if entry.uuid:
             data["snapshots"].append(_entry(entry))
         else:
@@ -143,11 +223,13 @@ def _entry(entry: Listed) -> dict[str, Any]:
     }
 
 
-def _text(machine: Machine, found: list[Listed]) -> str:
-    lines = [f"{machine.name} ({machine.state.value})"]
-    for entry in found:
+def _text(listing: Listing) -> str:
+    lines = [f"{listing.machine.name} ({listing.state.value})"]
+    for entry in listing.found:
         lines += _lines(entry)
-    if not found and machine.state is not State.INACCESSIBLE:
+    if listing.problem:
+        lines.append(f"  {listing.problem}")
+    elif not listing.found and listing.state is not State.INACCESSIBLE:
         lines.append("  no snapshots")
     return "\n".join(printable(line) for line in lines)
 
@@ -161,8 +243,4 @@ def _lines(entry: Listed) -> Iterator[str]:
         parts.append(size(entry.bytes))
     mark = "*" if entry.current else "-"
     yield f"{indent}{mark} {'  '.join(parts)}"
-    if entry.state_file is None:
-        # No program can be in it, so it is neither.
-        yield f"{indent}    no memory: it was taken while the VM was off"
-    else:
-        yield f"{indent}    {verdict_line(entry.verdict)}"
+    yield f"{indent}    {verdict_text(entry.state_file, entry.verdict)}"

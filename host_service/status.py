@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,15 @@ from host_service.virtualbox.machine import State
 from host_service.vm_socket import PackStatus, ask
 from sparc.printable import printable
 
-__all__ = ["Checkpoint", "last_checkpoint", "show"]
+__all__ = [
+    "Checkpoint",
+    "Standing",
+    "last_checkpoint",
+    "policy_of",
+    "show",
+    "standing_data",
+    "standing_of",
+]
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,14 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class _Standing:
+class Standing:
+    """A VM; `problem` says why its pack gives no answer, or is "". `last` only where asked for."""
+
     machine: Machine
     state: State
     pack: PackStatus | None
     problem: str
+    policy: str
     last: Checkpoint | None
 
 
@@ -43,9 +55,9 @@ def show(vm: str | None, as_json: bool) -> int:
         HostError: no such VM, or VirtualBox does not answer.
     """
     found = [virtualbox.find(vm)] if vm is not None else virtualbox.machines()
-    standings = [_standing(machine) for machine in found]
+    standings = [_with_last(standing_of(machine)) for machine in found]
     if as_json:
-        data = [_data(standing) for standing in standings]
+        data = [standing_data(standing) for standing in standings]
         click.echo(json.dumps(data[0] if vm is not None else data, indent=2))
     elif standings:
         installed = extension_pack.installed() is not None
@@ -55,18 +67,27 @@ def show(vm: str | None, as_json: bool) -> int:
     return 0
 
 
-def _standing(machine: Machine) -> _Standing:
-    state = machine.state
+def standing_of(machine: Machine) -> Standing:
+    """How a VM stands, without its checkpoints. Raises HostError."""
+    with virtualbox.translated(machine.name):
+        state = machine.state
     if state is State.INACCESSIBLE:
-        return _Standing(machine, state, None, "", None)
+        return Standing(machine, state, None, "", "", None)
     try:
         pack, problem = ask(machine.uuid), ""
     except HostError as error:
         pack, problem = None, error.cause
     with virtualbox.translated(machine.name):
+        policy = machine.extra("SPARC/Policy")
+    return Standing(machine, state, pack, problem, policy, None)
+
+
+def _with_last(now: Standing) -> Standing:
+    if now.state in (State.INACCESSIBLE, State.BUSY):
         # While one is under way, it is in the tree already.
-        last = None if state is State.BUSY else last_checkpoint(machine)
-        return _Standing(machine, state, pack, problem, last)
+        return now
+    with virtualbox.translated(now.machine.name):
+        return dataclasses.replace(now, last=last_checkpoint(now.machine))
 
 
 def last_checkpoint(machine: Machine) -> Checkpoint | None:
@@ -82,14 +103,13 @@ def last_checkpoint(machine: Machine) -> Checkpoint | None:
     return Checkpoint(newest.name, judge(newest.state_file, machine.uuid))
 
 
-def _policy(standing: _Standing) -> str:
+def policy_of(now: Standing) -> str:
     """What the pack follows; without a pack in it, what the VM is set to."""
-    if standing.pack:
-        return standing.pack.policy
-    return standing.machine.extra("SPARC/Policy") or "strict"
+    return now.pack.policy if now.pack else now.policy or "strict"
 
 
-def _data(standing: _Standing) -> dict[str, Any]:
+def standing_data(standing: Standing) -> dict[str, Any]:
+    """The stable schema of `sparc status VM --json`."""
     machine, pack, last = standing.machine, standing.pack, standing.last
     data: dict[str, Any] = {
         "vm": {"name": machine.name, "uuid": machine.uuid},
@@ -99,7 +119,7 @@ def _data(standing: _Standing) -> dict[str, Any]:
         "last": None,
     }
     if standing.state is not State.INACCESSIBLE:
-        data["policy"] = _policy(standing)
+        data["policy"] = policy_of(standing)
     if pack:
         names = ("timeout_ms", "module", "abi", "armed", "members", "reason")
         data["pack"] = {"version": pack.pack, "state": pack.state}
@@ -116,7 +136,7 @@ def _data(standing: _Standing) -> dict[str, Any]:
     return data
 
 
-def _text(standing: _Standing, installed: bool) -> str:
+def _text(standing: Standing, installed: bool) -> str:
     machine, pack, last = standing.machine, standing.pack, standing.last
     lines = [f"{machine.name} ({standing.state.value})"]
     if standing.state is State.INACCESSIBLE:
@@ -133,7 +153,7 @@ def _text(standing: _Standing, installed: bool) -> str:
         lines.append("  pack        not installed: sparc host install")
     elif standing.state in (State.RUNNING, State.PAUSED):
         lines.append("  pack        not in this VM's process: power it off and start it again")
-    lines.append(f"  policy      {_policy(standing)}")
+    lines.append(f"  policy      {policy_of(standing)}")
     if pack and pack.last and not pack.last.saved:
         lines.append(f"  last save   failed: {pack.last.message or pack.last.reason}")
     if last:

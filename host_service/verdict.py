@@ -1,4 +1,7 @@
-"""Is a checkpoint clean? Only the report beside its saved state may say so, if it is credible."""
+"""Is a checkpoint clean? Only the report beside its saved state may say so, if it is credible.
+
+Of the saved state itself no more is read than tells that it is the one that was reported on.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from host_service.fields import Malformed
+from host_service.matching import mismatch
 from host_service.reports import MAX_BYTES, Report, parse
 
 __all__ = ["Verdict", "beside", "judge"]
@@ -16,11 +20,15 @@ __all__ = ["Verdict", "beside", "judge"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """`why` is for people, and may quote a guest. `report` is None where none can be believed."""
+    """`why` is for people, and may quote a guest. `report` is None where none can be believed.
+
+    Then `doubted` is what it says, if it says something.
+    """
 
     clean: bool
     why: str
     report: Report | None = None
+    doubted: Report | None = None
 
 
 def beside(state_file: Path) -> Path:
@@ -47,8 +55,17 @@ def judge(state_file: Path | None, vm_uuid: str | None, since: datetime | None =
         return Verdict(False, f"its report cannot be believed: {error}")
     foreign = _foreign(report, state_file, vm_uuid, since)
     if foreign:
-        return Verdict(False, f"its report cannot be believed: {foreign}")
+        return Verdict(False, f"its report cannot be believed: {foreign}", doubted=report)
+    if report.clean and (wrong := _mismatch(state_file, report)):
+        return Verdict(False, wrong, doubted=report)
     return Verdict(report.clean, report.message or report.reason, report)
+
+
+def _mismatch(state_file: Path, report: Report) -> str:
+    try:
+        return mismatch(state_file, report)
+    except OSError as error:
+        return f"not verified: it cannot be read: {error.strerror or error}"
 
 
 def _read(path: Path, state_file: Path) -> bytes:

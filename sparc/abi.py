@@ -13,6 +13,7 @@ from sparc import wire
 from sparc.wire import (
     COMM_LEN,
     DEVICE,
+    IOC_COLLECT,
     IOC_EXCLUDE,
     IOC_FAIL,
     IOC_FREEZES,
@@ -22,6 +23,7 @@ from sparc.wire import (
     IOC_PARK,
     IOC_THAWED,
     IOC_VERSION,
+    KINDS,
     MEMORY_ONLY,
     PROCESS_DISPLAY,
     PROCESS_EXITING,
@@ -30,6 +32,7 @@ from sparc.wire import (
     WITH_DESCENDANTS,
     WITH_DISPLAY,
     EventType,
+    Kind,
     Outcome,
     Reason,
 )
@@ -90,7 +93,6 @@ MAGIC = b"\x7fsparc mailbox\n\0"
 MAILBOX_LIMIT = 0x1000000
 DIRECTORY_ENTRIES = PAGE_SIZE // 8
 DIRECTORIES = 320
-KINDS = 16
 
 
 class Request(IntEnum):
@@ -109,23 +111,6 @@ class State(IntEnum):
     PREPARING = 1
     PARKED = 2
     FAILED = 3
-
-
-class Kind(IntEnum):
-    """Classes of excluded data."""
-
-    OTHER = 0
-    ANON = 1
-    FILE = 2
-    SHMEM = 3
-    PIPE = 4
-    SOCKET = 5
-    TTY = 6
-    CONSOLE = 7
-    REGISTERS = 8
-    FREE = 9
-    DISPLAY = 10
-    SWAP_CACHE = 11
 
 
 class Display(IntEnum):
@@ -239,5 +224,3 @@ Collect = Struct(
     "reason_pid" / Int32sl,
     "reserved" / Int32ul,
 )
-
-IOC_COLLECT = wire.ioc("r", 4, Collect.sizeof())

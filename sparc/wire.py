@@ -10,11 +10,13 @@ import struct
 from enum import IntEnum
 
 __all__ = [
+    "COLLECT",
     "COMM_LEN",
     "DEVICE",
     "EVENT",
     "EVENTS_AT_ONCE",
     "FAIL",
+    "IOC_COLLECT",
     "IOC_EXCLUDE",
     "IOC_FAIL",
     "IOC_FREEZES",
@@ -24,6 +26,7 @@ __all__ = [
     "IOC_PARK",
     "IOC_THAWED",
     "IOC_VERSION",
+    "KINDS",
     "LIST",
     "MEMORY_ONLY",
     "PARK",
@@ -36,15 +39,18 @@ __all__ = [
     "WITH_DESCENDANTS",
     "WITH_DISPLAY",
     "EventType",
+    "Kind",
     "Layout",
     "Outcome",
     "Reason",
     "ioc",
+    "named",
 ]
 
 DEVICE = "/dev/sparc"
 VERSION = 2
 COMM_LEN = 16
+KINDS = 16
 
 WITH_DESCENDANTS = 1
 MEMORY_ONLY = 2
@@ -73,6 +79,23 @@ class Reason(IntEnum):
     WRITE_BACK = 10
 
 
+class Kind(IntEnum):
+    """Classes of excluded data."""
+
+    OTHER = 0
+    ANON = 1
+    FILE = 2
+    SHMEM = 3
+    PIPE = 4
+    SOCKET = 5
+    TTY = 6
+    CONSOLE = 7
+    REGISTERS = 8
+    FREE = 9
+    DISPLAY = 10
+    SWAP_CACHE = 11
+
+
 class Outcome(IntEnum):
     """How a park ended."""
 
@@ -88,6 +111,14 @@ class EventType(IntEnum):
     PREPARE = 1
     ABANDONED = 2
     KILLED = 3
+
+
+def named(kind: type[IntEnum], value: int) -> str:
+    """As reports and replies name it; a number of another version as a number."""
+    try:
+        return kind(value).name.lower().replace("_", "-")
+    except ValueError:
+        return str(value)
 
 
 class Layout:
@@ -128,6 +159,29 @@ PARK = Layout(
     ("killed", "I"),
 )
 FAIL = Layout(("sequence", "I"), ("reason", "I"), ("pid", "i"), ("reserved", "I"))
+COLLECT = Layout(
+    ("sequence", "I"),
+    ("run_crc", "I"),
+    ("run_bytes", "Q"),
+    ("ram_pages", "Q"),
+    ("drop_pages", "Q"),
+    ("stash_pages", "Q"),
+    ("canary_gpa", "Q"),
+    ("extents", "I"),
+    ("processes", "I"),
+    ("display", "I"),
+    ("directories", "I"),
+    ("kind_pages", f"{KINDS}Q"),
+    ("kind_bytes", f"{KINDS}Q"),
+    ("reserved2", "I"),
+    ("crc", "I"),
+    ("run_capacity", "Q"),
+    ("collect_ns", "Q"),
+    ("retries", "I"),
+    ("reason", "I"),
+    ("reason_pid", "i"),
+    ("reserved", "I"),
+)
 EVENT = Layout(("type", "I"), ("sequence", "I"), ("pid", "i"), ("reserved", "I"), _COMM)
 
 _WRITE, _READ = 1, 2
@@ -148,6 +202,7 @@ IOC_VERSION = ioc("r", 0, _INT)
 IOC_EXCLUDE = ioc("rw", 1, TARGET.size)
 IOC_INCLUDE = ioc("rw", 2, TARGET.size)
 IOC_LIST = ioc("rw", 3, LIST.size)
+IOC_COLLECT = ioc("r", 4, COLLECT.size)
 IOC_PARK = ioc("rw", 5, PARK.size)
 IOC_FAIL = ioc("w", 6, FAIL.size)
 IOC_FREEZES = ioc("w", 7, _INT)

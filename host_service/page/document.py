@@ -14,7 +14,8 @@ from host_service.page.memory_map import Class, MemoryMap
 from host_service.page.picture import COLOURS, Picture, draw
 from host_service.reports import Report
 from host_service.verdict import Verdict
-from host_service.words import KINDS, STEPS
+from host_service.words import STEPS
+from sparc.kinds import KINDS
 from sparc.printable import duration, size
 
 __all__ = ["Audited", "Subject", "document"]

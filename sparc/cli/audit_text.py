@@ -61,7 +61,7 @@ def text(report: Report) -> str:
         )
     if report.status == INCOMPLETE:
         lines.append("not clean: not everything could be read")
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def text_of_all(reports: list[Report]) -> str:

@@ -33,6 +33,7 @@ _COMMANDS = {
     "scrub": ("sparc.cli.scrub", "Take things out of a saved state that exists already."),
     "shell": ("sparc.cli.shell", "Start a shell that is excluded with its terminal."),
     "status": ("sparc.cli.status", "Show what sparc does: in this guest, or on this host."),
+    "top": ("sparc.cli.top", "Show, live, what is excluded here, or VMs and their checkpoints."),
 }
 
 FAILED = 2

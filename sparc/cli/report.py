@@ -50,7 +50,7 @@ def command(target: str, out: str, files: tuple[str, ...], as_json: bool) -> int
         audited = _audit(file, files) if files else None
         subject = look_into(target, Path(file), bar, audited)
     except SavError as error:
-        click.echo(f"sparc: {file}: {words(error)}", err=True)
+        click.echo(printable(f"sparc: {file}: {words(error)}"), err=True)
         return 2
     text = document(subject).encode()
     with replacing(out) as fd, open(fd, "wb", closefd=False) as page:

@@ -152,7 +152,7 @@ def command(
     try:
         report = scrub(file, request, bar, dry_run=dry_run)
     except SavError as error:
-        click.echo(f"sparc: {file}: {words(error)}", err=True)
+        click.echo(printable(f"sparc: {file}: {words(error)}"), err=True)
         return 2
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else _text(report))
     for why, kinds in _by_reason(report).items():

@@ -12,7 +12,7 @@ import click
 from sparc.cli.guest_words import counted, reason
 from sparc.printable import duration, printable
 
-__all__ = ["command"]
+__all__ = ["command", "text"]
 
 
 @click.command(name="status")
@@ -35,11 +35,12 @@ def command(vm: str | None, as_json: bool) -> int:
 
         return show(vm, as_json)
     status: dict[str, Any] = ask({"command": "status"})
-    click.echo(json.dumps(status, indent=2) if as_json else _text(status))
+    click.echo(json.dumps(status, indent=2) if as_json else text(status))
     return 0
 
 
-def _text(status: dict[str, Any]) -> str:
+def text(status: dict[str, Any]) -> str:
+    """How a guest stands, in lines."""
     lines = [
         f"Module      loaded, ABI {status['abi']}",
         f"Service     process {status['pid']}, since {_time(status['since'])}",

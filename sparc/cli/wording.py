@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparc import errors
+from sparc.printable import printable
 
 __all__ = ["words"]
 
@@ -40,7 +41,14 @@ def _not_a_saved_state(error: errors.NotASavedState) -> str:
 
 
 def words(error: errors.SparcError) -> str:
-    """One line for an error of ours, without the name of the file where that is not a field."""
+    """One line for an error of ours, without the name of the file where that is not a field.
+
+    What it quotes of a file or of a guest cannot steer a terminal.
+    """
+    return printable(_words(error))
+
+
+def _words(error: errors.SparcError) -> str:
     match error:
         case errors.NotReadable():
             return f"{error.path}: cannot be used: {error.cause}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from sparc import abi
 from sparc.errors import PageNotStored, SparcError
+from sparc.sav.mailbox import identity_of, is_held, is_sealed
 from sparc.sav.state import SavedState
 
 if TYPE_CHECKING:
@@ -63,15 +64,13 @@ def read_manifest(state: SavedState) -> Manifest:
     Raises NoManifest, SavError and NotReadable.
     """
     mailbox = _mailbox(state)
-    head, word = mailbox.manifest, mailbox.status.word
-    if abi.what_of(word) != abi.State.PARKED or abi.sequence_of(word) != head.sequence:
+    if not is_held(mailbox):
         raise NoManifest("the guest was not held still for this save", module=True)
-    used = mailbox.directory[: head.directories]
-    crc = zlib.crc32(abi.Manifest.build(head)[:-4])
-    if zlib.crc32(np.array(used, "<u8").tobytes(), crc) != head.crc:
+    head = mailbox.manifest
+    if not is_sealed(mailbox):
         raise NoManifest("the guest's list of what to leave out is damaged", module=True)
     try:
-        return _manifest(state, head, used)
+        return _manifest(state, head, mailbox.directory[: head.directories])
     except (ValueError, PageNotStored):
         raise NoManifest("the guest's list of what to leave out is wrong", module=True) from None
 
@@ -82,11 +81,8 @@ def _mailbox(state: SavedState) -> Any:
         if place is None or not place.offset:
             continue
         data = state.content(place)
-        if data.startswith(abi.MAGIC):
-            identity = abi.Identity.parse(data)
-            crc = zlib.crc32(data[: abi.Identity.sizeof() - 4])
-            if (identity.gpa, identity.crc) != (page * _PAGE, crc):
-                continue
+        identity = identity_of(page, data)
+        if identity is not None:
             if identity.abi != abi.VERSION:
                 cause = "the guest's sparc is of another version"
                 raise NoManifest(cause, module=True, foreign=True)

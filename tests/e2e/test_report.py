@@ -5,7 +5,6 @@ It needs Chromium and no virtual machine: the checkpoint is made to order.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,14 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from host.reporting import good_report
+from host.reporting import good_report, head_of, put_beside
 from parked import PAGE, parked
 from PIL import Image
 from samples import write_state
 
 from host_service.page.memory_map import Class
 from host_service.page.picture import COLOURS
-from host_service.verdict import beside
 from sparc import abi
 from sparc.cli.main import main
 
@@ -48,13 +46,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extents = [((500 + 64 * n) * PAGE, 64, kind) for n, kind in enumerate(kinds)]
     pages = {page: bytes(64) + b"x" * (PAGE - 64) for page in there}
     pages |= dict.fromkeys([*drop, *stash, 40], bytes(PAGE))
-    pages |= {3800: bytes(PAGE)} | parked(_PAGES, drop, stash, extents)
+    excluded = [{"pid": 10_000 + n, "name": f"a-long-name-{n:03}"} for n in range(60)]
+    report = {"excluded": excluded, "message": "word" * 200, "extents": len(extents)}
+    head = head_of(good_report(**report))
+    pages |= {3800: bytes(PAGE)} | parked(_PAGES, drop, stash, extents, head=head)
     pages[3400] = b"left" * (PAGE // 4)
     state = write_state(folder / "one.sav", pages, ram=_PAGES * PAGE)
-    excluded = [{"pid": 10_000 + n, "name": f"a-long-name-{n:03}"} for n in range(60)]
-    report = good_report(state_file=str(state), excluded=excluded, message="word" * 200)
-    beside(state).write_text(json.dumps(report))
-    beside(state).chmod(0o600)
+    put_beside(state, **report)
     secrets = folder / "secrets"
     secrets.write_text("leftleftleftleft\n")
     out = folder / "page.html"

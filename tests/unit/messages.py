@@ -13,7 +13,7 @@ from pathlib import Path
 from pages import PROJECT
 
 from guest_service import daemon
-from host_service import restore
+from host_service import matching, restore, snapshots
 from sparc.cli import guest_words
 
 __all__ = ["MESSAGES", "pattern"]
@@ -38,7 +38,8 @@ _RAISED = {
 _TOLD = {"error": 0, "warning": 0, "leave": 1, "wrong": 3, "_trouble": 0}
 _LOGS = {"log", "_log", "report", "found", "self"}
 # Functions that return, or yield, what is said.
-_WORDING = {"_foreign", "words", "_damaged", "_not_a_saved_state", "warnings", "remarks"}
+_WORDING = {"_foreign", "_mismatch", "_words", "_damaged", "_not_a_saved_state"}
+_WORDING |= {"warnings", "remarks"}
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\""
 # In C, calls that tell something, and statements that say what is wrong.
 _TOLD_BY_C = (
@@ -166,6 +167,9 @@ def _messages() -> dict[str, str]:
         found |= dict.fromkeys(texts, "a table of words")
     found |= dict.fromkeys((cause for cause, _ in restore._LOST.values()), "restore.py")
     found[guest_words.INCOMPLETE] = "guest_words.py"
+    found[snapshots._BUSY] = "snapshots.py"
+    whys = (matching._OTHER, matching._UNREAD, matching._VERSION)
+    found |= dict.fromkeys(whys, "matching.py")
     return {text: file for text, file in found.items() if text not in _COMPOSED}
 
 

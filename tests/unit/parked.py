@@ -27,6 +27,7 @@ def parked(
     canary_left: bool = False,
     state: int = abi.State.PARKED,
     version: int = abi.VERSION,
+    armed: int = 1,
     head: dict[str, Any] | None = None,
     run_flip: int | None = None,
     directory: int = _DIRECTORY * PAGE,
@@ -65,7 +66,7 @@ def parked(
     count = len(run) // PAGE
     table = np.arange(_RUN, _RUN + count, dtype="<u8") * PAGE
     made = {
-        _MAILBOX: _mailbox(members, entries, state, version),
+        _MAILBOX: _mailbox(members, entries, state, version, armed),
         _DIRECTORY: table.tobytes().ljust(PAGE, b"\0"),
     }
     made |= {_RUN + i: bytes(run[i * PAGE : (i + 1) * PAGE]) for i in range(count)}
@@ -80,7 +81,9 @@ def _bits(pages: Iterable[int], size: int) -> bytes:
     return np.packbits(bits, bitorder="little").tobytes()
 
 
-def _mailbox(members: dict[str, Any], directory: list[int], state: int, version: int) -> bytes:
+def _mailbox(
+    members: dict[str, Any], directory: list[int], state: int, version: int, armed: int
+) -> bytes:
     identity = {
         "magic": abi.MAGIC,
         "abi": version,
@@ -96,8 +99,8 @@ def _mailbox(members: dict[str, Any], directory: list[int], state: int, version:
         "reason": 0,
         "reason_pid": 0,
         "reason_comm": bytes(16),
-        "armed": 1,
-        "members": 1,
+        "armed": armed,
+        "members": armed,
         "heartbeat": 5,
     }
     built: bytes = abi.Mailbox.build(

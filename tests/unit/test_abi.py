@@ -115,6 +115,7 @@ def test_the_services_layouts_have_the_sizes_of_abis() -> None:
         (wire.PROCESS, abi.Process),
         (wire.PARK, abi.Park),
         (wire.FAIL, abi.Fail),
+        (wire.COLLECT, abi.Collect),
         (wire.EVENT, abi.Event),
     ]
     for layout, mirror in pairs:
@@ -126,3 +127,13 @@ def test_both_read_the_same_bytes_alike() -> None:
     parsed = abi.Park.parse(data)
     names = [name for name, _ in wire.PARK.fields]
     assert [parsed[name] for name in names] == list(wire.PARK.unpack(data))
+
+
+def test_a_count_is_read_alike() -> None:
+    data = bytes(n * 7 % 256 for n in range(wire.COLLECT.size))
+    parsed = abi.Collect.parse(data)
+    flat = [*parsed.manifest.values(), *list(parsed.values())[2:]]
+    expected = []
+    for value in flat[1:]:  # the first is construct's own
+        expected += value if isinstance(value, list) else [value]
+    assert expected == list(wire.COLLECT.unpack(data))

@@ -17,6 +17,7 @@ from sparc.cli.main import main
 from tools.bench.savwriter import PAGE
 
 SECRET = b"do-not-print-me-4711"
+EVIL = "ev\x1b[2Jil\x07"
 
 
 def run(capfd: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -228,6 +229,33 @@ def test_unreadable_targets(capfd: pytest.CaptureFixture[str], tmp_path: Path) -
         ):
             status, out, err = run(capfd, *command)
             assert (status, out, err.count("\n")) == (2, "", 1), command
+
+
+@pytest.mark.parametrize("command", [("sav", "info"), ("audit",), ("report", "--html", "page")])
+def test_a_file_cannot_steer_the_terminal(
+    capfd: pytest.CaptureFixture[str],
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--secret-file", secrets(tmp_path, SECRET)) if "audit" in command else ()
+    good = make({5: b"x" * PAGE}, {EVIL: SECRET}).read_bytes()
+    magic = b"\x7fVirtualBox SavedState V"
+    for name, content in {
+        "one": good,
+        "cut": good[:-40],
+        "version": (magic + EVIL.encode() + b"\n").ljust(64, b"\0"),
+        EVIL: good,
+        f"{EVIL} cut": good[:-40],
+    }.items():
+        path = tmp_path / f"{name}.sav"
+        path.write_bytes(content)
+        _, out, err = run(capfd, *command, str(path), *options)
+        assert out + err and all(line.isprintable() for line in (out + err).splitlines())
+        if name == EVIL or (name, *command) in (("one", "audit"), ("one", "sav", "info")):
+            assert r"\x1b[2J" in out + err
 
 
 def test_audit_says_what_it_does_not_find(capfd: pytest.CaptureFixture[str]) -> None:

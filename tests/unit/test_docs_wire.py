@@ -9,9 +9,9 @@ import shown
 from construct import Construct
 from pages import DOCS, PROJECT, spans, words_of_c
 
-from host_service import words
 from host_service.reports import parse
 from sparc import abi
+from sparc.kinds import KINDS
 
 _WIRE = (DOCS / "wire-format.md").read_text()
 
@@ -73,7 +73,7 @@ def test_each_number_is_as_it_is() -> None:
 def test_each_kind_has_its_words() -> None:
     rows = re.findall(r"^\| `\w+` \| \d+ \| `([\w-]+)` \| (.*) \|", _WIRE, re.M)
     assert [word for word, _ in rows] == words_of_c("kinds")
-    assert dict(rows) == words.KINDS
+    assert dict(rows) == KINDS
 
 
 def test_each_bound_of_the_host_is_as_it_is() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparc_lab import LabError, VirtualBoxMachine
 
+from sparc.printable import printable
 from tools.demo.places import Finding, audit
 
 __all__ = ["Guest", "Steps", "complaints"]
@@ -45,7 +46,7 @@ class Guest:
         """Run one of sparc's commands in the guest, in sight of whoever watches."""
         self.step(f"in the guest: {command}")
         for line in self.sh(command).splitlines():
-            print(f"        {line}")
+            print(f"        {printable(line)}")
 
     def checkpoint(self, name: str, secrets: Sequence[str]) -> tuple[Path, list[Finding]]:
         """Take a snapshot with VBoxManage; where the secrets stand in it."""

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from guest_service.device import Event, Member, Parked, Taken
+from guest_service.device import Counted, Event, Member, Parked, Taken
 from guest_service.freezer import NotFrozen
 from sparc import wire
 
@@ -23,6 +23,7 @@ class FakeDevice:
         self.excluded: dict[int, bytes] = {}
         self.taken = Taken(1, 0, 0, 0)
         self.flags = 0
+        self.counted = Counted({wire.Kind.ANON: (512, 0), wire.Kind.SWAP_CACHE: (0, 7)}, 31_000_000)
         self.parked: Parked | OSError = Parked(wire.Outcome.RESUMED)
         self.errors: list[OSError] = []
         self.killed: list[Event] = []
@@ -68,6 +69,10 @@ class FakeDevice:
 
     def members(self) -> list[Member]:
         return [Member(pid, self.flags, name) for pid, name in self.excluded.items()]
+
+    def collect(self) -> Counted:
+        self.log.append("collect")
+        return self.counted
 
     def park(self, sequence: int) -> Parked:
         self.log.append(f"park {sequence}")

@@ -61,7 +61,7 @@ def test_the_service_starts_quickly_and_alone(unpacked: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["doctor", "exclude", "include", "list", "run", "shell", "status"]
+    "command", ["doctor", "exclude", "include", "list", "run", "shell", "status", "top"]
 )
 def test_every_guest_command_is_in_it(unpacked: Path, command: str) -> None:
     launcher = (unpacked / "usr/local/bin/sparc").read_text()

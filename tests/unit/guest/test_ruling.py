@@ -30,7 +30,7 @@ from guest_service.history import History
 from guest_service.log import Log
 from guest_service.ruling import Ruling
 from guest_service.starts import Starts
-from sparc.cli.status import _text
+from sparc.cli.status import text
 from sparc.wire import EventType, Outcome, Reason
 
 _PROGRAM = "sparc-test-4711"
@@ -502,9 +502,9 @@ def test_status_in_words() -> None:
         "checkpoint": None,
         "restore": None,
     }
-    assert "Rules" not in _text(told)
+    assert "Rules" not in text(told)
     problem = {"path": "/r\x1b.toml", "owner": 0, "key": "exe", "why": "is not known"}
     told["rules"] = {"count": 2, "problems": [problem], "told_by": "scan"}
-    lines = [line.strip() for line in _text(told).splitlines()]
+    lines = [line.strip() for line in text(told).splitlines()]
     assert any(line.startswith("Rules       2 rules; found every other") for line in lines)
     assert "/r\\x1b.toml: exe: is not known" in lines

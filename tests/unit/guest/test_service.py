@@ -10,18 +10,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from guest.bench import Bench
 
+from guest_service import commands, device
 from guest_service import server as server_module
 from guest_service.changes import Caller
 from guest_service.client import ask
-from guest_service.device import Event, Parked, Taken
+from guest_service.device import Counted, Event, Parked, Taken
 from guest_service.protocol import MAX_REQUEST
+from sparc import wire
 from sparc.errors import GuestError
-from sparc.wire import EventType, Outcome
+from sparc.wire import EventType, Kind, Outcome, Reason
 
 _NOBODY = 65534
 
@@ -356,3 +359,72 @@ def _wait(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_what_would_be_kept_out_is_counted_but_not_each_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = bench.ask("count")
+    assert nobody["kinds"] is None and nobody["reason"] == "none"
+    assert "collect" not in bench.device.log
+    bench.device.excluded[os.getpid()] = b"name"
+    first = bench.ask("count")
+    assert first["kinds"] == {
+        "anon": {"pages": 512, "bytes": 0},
+        "swap-cache": {"pages": 0, "bytes": 7},
+    }
+    assert (first["took_us"], first["reason"]) == (31_000, "none") and 0 <= first["age"] < 10
+    assert bench.ask("count")["age"] >= first["age"]
+    assert bench.device.log.count("collect") == 1
+    monkeypatch.setattr(commands, "_COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(commands, "_COUNT_TIMES", 0)
+    bench.commands._counted = None
+    bench.ask("count")
+    bench.ask("count")
+    assert bench.device.log.count("collect") == 3
+
+
+def test_one_that_takes_long_is_made_seldom(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.device.excluded[os.getpid()] = b"name"
+    now = [1000.0]
+
+    def slow() -> Counted:
+        now[0] += 2.0
+        bench.device.log.append("collect")
+        return Counted({}, 2_000_000_000)
+
+    monkeypatch.setattr(bench.device, "collect", slow)
+    monkeypatch.setattr(commands, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    caller = Caller(os.getpid(), 0)
+    for later, counts in ((0, 1), (20, 1), (70, 1), (20, 2)):
+        now[0] += later
+        bench.commands.run({"command": "count"}, caller)
+        assert bench.device.log.count("collect") == counts
+
+
+def test_a_count_that_failed_has_no_numbers(bench: Bench) -> None:
+    bench.device.excluded[os.getpid()] = b"name"
+    for reason, told in ((Reason.WRITE_BACK, "write-back"), (99, "99")):
+        bench.commands._counted = None
+        bench.device.counted = Counted({Kind.ANON: (1, 0)}, 5, reason, 77)
+        reply = bench.ask("count")
+        assert (reply["kinds"], reply["reason"], reply["pid"]) == (None, told, 77)
+
+
+def test_a_count_as_the_module_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: dict[str, Any] = dict.fromkeys((name for name, _ in wire.COLLECT.fields), 0)
+    pages, parts = [0] * wire.KINDS, [0] * wire.KINDS
+    pages[Kind.ANON], parts[Kind.TTY], pages[Kind.FREE] = 12, 34, 56
+    numbers |= {"collect_ns": 78, "reason": Reason.BUSY, "reason_pid": -1, "reserved2": 5}
+
+    def ioctl(fd: int, request: int, room: bytearray) -> None:
+        assert request == wire.IOC_COLLECT
+        before = list(numbers.values())[:11]
+        room[:] = wire.COLLECT.pack(*before, *pages, *parts, *list(numbers.values())[13:])
+
+    monkeypatch.setattr("guest_service.device.fcntl.ioctl", ioctl)
+    opened = device.Device.__new__(device.Device)
+    opened.fd = -1
+    found = opened.collect()
+    assert found.kinds == {Kind.ANON: (12, 0), Kind.TTY: (0, 34), Kind.FREE: (56, 0)}
+    assert (found.ns, found.reason, found.pid) == (78, Reason.BUSY, -1)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from parked import parked
+from samples import write_state
+
+from sparc import abi
+from sparc.wire import named
+
 UUID = "d1464a88-b56b-42fd-83eb-a797f2187d06"
 
-__all__ = ["UUID", "good_report", "good_status", "written"]
+_PAGES = 256
+
+__all__ = ["UUID", "good_report", "good_status", "head_of", "put_beside", "written"]
 
 
 def good_report(**other: Any) -> dict[str, Any]:
@@ -61,11 +71,37 @@ def good_status(**other: Any) -> dict[str, Any]:
     }
 
 
+def head_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the manifest that a report like this is made from."""
+    kinds = [report["kinds"].get(named(abi.Kind, k), {}) for k in abi.Kind]
+    rest = [0] * (abi.KINDS - len(kinds))
+    return {
+        "drop_pages": report["pages"]["drop"],
+        "stash_pages": report["pages"]["stash"],
+        "extents": report["extents"],
+        "processes": len(report["excluded"]),
+        "display": abi.Display[report["display"].upper()],
+        "kind_pages": [kind.get("pages", 0) for kind in kinds] + rest,
+        "kind_bytes": [kind.get("bytes", 0) for kind in kinds] + rest,
+    }
+
+
+def put_beside(state: Path, **other: Any) -> None:
+    """A report beside a saved state that is about this file, but for these members."""
+    report = good_report(**{"state_file": str(state), **other})
+    file = state.with_name(state.name.removesuffix(".sav") + ".sparc.json")
+    file.write_text(json.dumps(report))
+    file.chmod(0o600)
+    # As if it had been saved then, whatever the clock says.
+    when = datetime.strptime(good_report()["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    os.utime(state, (when.timestamp(), when.timestamp()))
+
+
 def written(folder: Path, **other: Any) -> Path:
     """A saved state with a report beside it that fits, but for these members; the .sav's path."""
-    state = folder / "one.sav"
-    state.write_bytes(b"saved")
-    report = folder / "one.sparc.json"
-    report.write_text(json.dumps(good_report(**{"state_file": str(state), **other})))
-    report.chmod(0o600)
+    report = good_report(**other)
+    armed = report["reason"] != "nothing-excluded"
+    pages = parked(_PAGES, head=head_of(report), armed=armed)
+    state = write_state(folder / "one.sav", pages)
+    put_beside(state, **other)
     return state

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host.reporting import UUID, good_status, written
+from host.reporting import UUID, good_status, put_beside, written
+from samples import write_state
 
 from host_service import doctor, extension_pack
 from host_service.doctor import Host, Vm, examine
@@ -214,6 +215,15 @@ def test_a_vm_that_nobody_wants_protected_is_only_noted(bench: Bench) -> None:
         assert status(bench.look().values()) == 1
     bench.change(named=True, policy="off")
     assert status(bench.look().values()) == 0
+
+
+def test_another_file_in_a_checkpoints_place(bench: Bench) -> None:
+    write_state(bench.state, {})
+    put_beside(bench.state)
+    bench.change(running=False, pack=None, last=("one", judge(bench.state, UUID)))
+    finding = bench.look()["victim: last checkpoint"]
+    # Nothing else tells that this VM's guest has something to keep out.
+    assert finding.state == BAD and "another saved state" in finding.says
 
 
 def test_a_file_in_a_closed_folder_is_nobodys(bench: Bench) -> None:

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from host.reporting import UUID, good_report
+from host.reporting import UUID, good_report, head_of, put_beside
 from parked import PAGE, parked
 from samples import DATA, Make
 
 from host_service.page.memory_map import Class, MemoryMap, map_memory
 from host_service.page.picture import COLOURS, draw
-from host_service.verdict import beside
 from sparc import abi
 from sparc.cli.main import main
 from sparc.errors import KernelNotRead
@@ -71,11 +70,9 @@ def reported(
     return int(end.value.code or 0), Read(text), json.loads(said)
 
 
-def with_report(path: Path, **other: Any) -> None:
-    """Put one beside it that fits."""
-    file = beside(path)
-    file.write_text(json.dumps(good_report(**{"state_file": str(path), **other})))
-    file.chmod(0o600)
+def fitting(**other: Any) -> dict[str, Any]:
+    """The numbers of the manifest of a guest, of which such a report is made."""
+    return head_of(good_report(**other))
 
 
 # -- the map
@@ -222,9 +219,10 @@ def test_every_class_has_a_colour_of_its_own() -> None:
 
 
 def test_a_clean_checkpoint(capfd: pytest.CaptureFixture[str], make: Make) -> None:
-    made = make({**ZEROS, **parked(PAGES, range(100, 120), [60, 61])})
     kinds = {"anon": {"pages": 3, "bytes": 0}, "free": {"pages": 20, "bytes": 0}}
-    with_report(made, kinds=kinds)
+    head = fitting(kinds=kinds, extents=0)
+    made = make({**ZEROS, **parked(PAGES, range(100, 120), [60, 61], head=head)})
+    put_beside(made, kinds=kinds, extents=0)
     status, page, data = reported(capfd, made)
     assert status == 0 and data["clean"] and data["pages"]["out"] == 3
     for words in ("Clean", "gpg-agent (812), bash (901)", "memory of the programs", "80 KiB"):
@@ -255,13 +253,15 @@ def test_a_report_that_a_guest_has_written(capfd: pytest.CaptureFixture[str], ma
     made = make({**ZEROS, **parked(PAGES)})
     harmless = reported(capfd, made)[1]
     other: dict[str, Any] = {
+        "clean": False,
+        "reason": "timeout",
         "excluded": [{"pid": 1, "name": EVIL[:64]}, {"pid": 2, "name": "</title>" + EVIL[-20:]}],
         "kinds": {"<b>\x07": {"pages": (1 << 63) - 1, "bytes": (1 << 63) - 1}},
         "vm": {"name": EVIL, "uuid": UUID},
         "message": EVIL,
         "steps_us": {"prepare": (1 << 63) - 1, "write": 0, EVIL[:32]: 5},
     }
-    with_report(made, **other)
+    put_beside(made, **other)
     _, page, _ = reported(capfd, made)
     assert set(page.tags) - {"div", "dl", "dt", "dd"} <= set(harmless.tags) | {"table", "tr", "td"}
     assert page.tags.count("img") == 1 and page.tags.count("title") == 1
@@ -271,8 +271,9 @@ def test_a_report_that_a_guest_has_written(capfd: pytest.CaptureFixture[str], ma
 
 
 def test_many_programs(capfd: pytest.CaptureFixture[str], make: Make) -> None:
-    made = make({**ZEROS, **parked(PAGES)})
-    with_report(made, excluded=[{"pid": n, "name": f"p{n}"} for n in range(5000)])
+    other = {"excluded": [{"pid": n, "name": f"p{n}"} for n in range(5000)], "extents": 0}
+    made = make({**ZEROS, **parked(PAGES, head=fitting(**other))})
+    put_beside(made, **other)
     assert "p199 (199), 4800 more" in reported(capfd, made)[1].text
 
 
@@ -292,28 +293,36 @@ def test_not_clean(
     other: dict[str, Any] | None,
     why: str,
 ) -> None:
-    made = make({**ZEROS, **pages, **parked(PAGES, stash=[60])})
+    made = make({**ZEROS, **pages, **parked(PAGES, stash=[60], head=fitting(extents=0))})
     if other is not None:
-        with_report(made, **other)
+        put_beside(made, **{"extents": 0, **other})
     status, page, data = reported(capfd, made)
     assert status == 1 and not data["clean"] and why in data["why"]
     assert "NOT CLEAN: " in page.text and why in page.text and "Clean:" not in page.text
 
 
 @pytest.mark.parametrize(
-    "pages", [{}, parked(PAGES, state=abi.State.IDLE), parked(PAGES, version=9)]
+    ("pages", "why"),
+    [
+        ({}, "another saved state"),
+        (parked(PAGES, state=abi.State.IDLE), "another saved state"),
+        (parked(PAGES, version=9), "another version"),
+        (parked(PAGES, head=fitting(extents=0), run_flip=3), "not of this file"),
+    ],
 )
 def test_another_file_in_the_place_of_the_one(
-    capfd: pytest.CaptureFixture[str], make: Make, pages: dict[int, bytes]
+    capfd: pytest.CaptureFixture[str], make: Make, pages: dict[int, bytes], why: str
 ) -> None:
     made = make({**ZEROS, **pages})
-    with_report(made)
+    put_beside(made, extents=0)
     status, page, data = reported(capfd, made)
-    if pages and "another version" in data["manifest"]:  # nothing is known of it
-        assert status == 0
-        return
-    assert status == 1 and "not of this file" in data["why"] and "Clean:" not in page.text
-    with_report(made, reason="nothing-excluded", excluded=[], kinds={})
+    assert status == 1 and why in data["why"] and "Clean:" not in page.text
+
+
+def test_nothing_was_excluded(capfd: pytest.CaptureFixture[str], make: Make) -> None:
+    nothing: dict[str, Any] = {"reason": "nothing-excluded", "excluded": [], "kinds": {}}
+    made = make({**ZEROS, **parked(PAGES, state=abi.State.IDLE, armed=0)})
+    put_beside(made, **nothing)
     assert reported(capfd, made)[0] == 0
 
 
@@ -330,13 +339,14 @@ def test_a_path_that_is_not_written_as_short_as_can_be(
 def test_an_audit(capfd: pytest.CaptureFixture[str], make: Make, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     secrets.write_bytes(b"innocent-one\n" + SECRET)
-    made = make({**ZEROS, 5: b"..." + SECRET.ljust(PAGE - 3, b"x"), **parked(PAGES)})
-    with_report(made)
+    held = parked(PAGES, head=fitting(extents=0))
+    made = make({**ZEROS, 5: b"..." + SECRET.ljust(PAGE - 3, b"x"), **held})
+    put_beside(made, extents=0)
     status, page, data = reported(capfd, made, "--secret-file", str(secrets))
     assert status == 1 and data["audit"] is False
     assert "Secret 2" in page.text and "0x000000005003" in page.text
-    made = make({**ZEROS, **parked(PAGES)})
-    with_report(made)
+    made = make({**ZEROS, **held})
+    put_beside(made, extents=0)
     status, page, data = reported(capfd, made, "--secret-file", str(secrets))
     assert status == 0 and data["audit"] is True and "none of 2 secrets" in page.text
 

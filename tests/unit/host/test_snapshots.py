@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from host.reporting import UUID, good_report, written
+from host.machines import FakeMachine, snapshot
+from host.reporting import UUID, good_report, put_beside, written
+from samples import write_state
 
 from host_service import checkpoint, snapshots, virtualbox
 from host_service.checkpoint import Checkpoint
 from host_service.errors import HostError
 from host_service.kept_out import summary, verdict_line
 from host_service.reports import Report, parse
+from host_service.status import last_checkpoint
 from host_service.verdict import Verdict
-from host_service.virtualbox import Snapshot, VirtualBoxError
+from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
 from sparc.cli.main import main
 
-TAKEN = datetime(2026, 11, 22, 20, 31, 7, tzinfo=UTC)
 EVIL = "\x1b[2J\nclean <b>\u202e"
 
 
 def report(**other: Any) -> Report:
     return parse(json.dumps(good_report(**other)).encode())
-
-
-class FakeMachine:
-    """A VM as far as a list of snapshots asks for it."""
-
-    name, uuid = "victim", UUID
-
-    def __init__(self, *taken: Snapshot, current: str = "", own: Path | None = None) -> None:
-        self.taken, self.current_snapshot, self.state_file = list(taken), current, own
-        self.state = State.RUNNING
-
-    def snapshots(self) -> list[Snapshot]:
-        return self.taken
-
-
-def snapshot(
-    uuid: str, parent: str = "", minutes: int = 0, state: Path | None = None, name: str = ""
-) -> Snapshot:
-    return Snapshot(uuid, name or f"snap {uuid}", TAKEN + timedelta(minutes=minutes), state, parent)
 
 
 def shown(
@@ -109,6 +92,22 @@ def test_what_a_saved_vm_goes_on_from(
     assert data["own"] is None and len(lines) == 3
 
 
+def test_one_in_whose_place_there_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = written(tmp_path)
+    machine = FakeMachine(snapshot("a", state=state))
+    assert "clean; kept out" in "\n".join(shown(machine, monkeypatch, capsys)[0])
+    write_state(state, {})
+    put_beside(state)
+    lines, data = shown(machine, monkeypatch, capsys)
+    assert "NOT CLEAN: its report cannot be believed" in "\n".join(lines)
+    entry = data["snapshots"][0]
+    assert (entry["clean"], entry["report"], entry["kept_out_bytes"]) == (False, None, None)
+    checkpoint = last_checkpoint(cast(Machine, machine))
+    assert checkpoint is not None and not checkpoint.verdict.clean
+
+
 def test_one_that_is_under_way_is_not_called_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +116,76 @@ def test_one_that_is_under_way_is_not_called_names(
     machine = FakeMachine(snapshot("a", state=state))
     machine.state = State.BUSY
     assert "VirtualBox is busy" in "\n".join(shown(machine, monkeypatch, capsys)[0])
+
+
+class Answers(FakeMachine):
+    """One that VirtualBox tells of only after so many refusals; its states come one by one."""
+
+    def __init__(self, *taken: Snapshot, refusals: int, states: list[State]) -> None:
+        self.states = states
+        super().__init__(*taken)
+        self.refusals = refusals
+
+    @property
+    def state(self) -> State:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    @state.setter
+    def state(self, _: State) -> None:
+        pass
+
+    def snapshots(self) -> list[Snapshot]:
+        if self.refusals:
+            self.refusals -= 1
+            raise VirtualBoxError("the object is not ready", "victim")
+        return self.taken
+
+
+@pytest.fixture
+def untranslated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no SDK whose errors could be translated, and no time to wait."""
+    monkeypatch.setattr(virtualbox, "translated", lambda _: nullcontext())
+    monkeypatch.setattr(snapshots, "_PAUSE", 0)
+
+
+@pytest.mark.usefixtures("untranslated")
+def test_while_one_is_being_saved_virtualbox_may_refuse_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for refusals, told in ((2, "- snap a"), (99, "  VirtualBox is busy")):
+        machine = Answers(snapshot("a"), refusals=refusals, states=[State.BUSY])
+        lines, data = shown(machine, monkeypatch, capsys)
+        assert lines[0] == "victim (busy)" and any(told in line for line in lines)
+        assert bool(data["problem"]) is (refusals == 99)
+        assert "no snapshots" not in "\n".join(lines)
+
+
+@pytest.mark.usefixtures("untranslated")
+def test_a_save_that_begins_or_ends_meanwhile(tmp_path: Path) -> None:
+    state = tmp_path / "new.sav"
+    state.write_bytes(b"")
+    for now in ([State.RUNNING, State.BUSY], [State.BUSY, State.RUNNING]):
+        machine: Any = Answers(snapshot("a", state=state), refusals=0, states=[*now, now[-1]])
+        found = snapshots.listing(machine)
+        assert found.state is now[-1]
+        assert ("is busy" in found.found[0].verdict.why) is (now[-1] is State.BUSY)
+    for_ever = [State.RUNNING, State.BUSY] * 20
+    machine = Answers(snapshot("a", state=state), refusals=0, states=for_ever)
+    assert "is busy" in snapshots.listing(machine).found[0].verdict.why
+
+
+@pytest.mark.usefixtures("untranslated")
+def test_a_vm_that_tells_nothing_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Answers(refusals=99, states=[State.OFF])
+    monkeypatch.setattr(virtualbox, "machines", lambda: [broken, FakeMachine(snapshot("a"))])
+    assert snapshots.show(None, False) == 2
+    told = capsys.readouterr().out
+    assert "the object is not ready" in told and "- snap a" in told
+    monkeypatch.setattr(virtualbox, "find", lambda vm: broken)
+    with pytest.raises(HostError, match="not ready"):
+        snapshots.show("victim", False)
 
 
 def test_no_snapshots_and_no_settings(

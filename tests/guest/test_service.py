@@ -98,6 +98,19 @@ def test_exclude_list_include(here: _Guest) -> None:
     here.ok(f"kill {pid}; pkill -x sleep")
 
 
+def test_what_would_be_kept_out_is_counted(here: _Guest) -> None:
+    pid = here.start("sleep 1002")
+    here.ok(f"sparc exclude {pid}")
+    told = here.json("sparc top --json")
+    assert [process["pid"] for process in told["processes"]] == [pid]
+    assert told["count"]["reason"] == "none" and told["count"]["took_us"] > 0
+    # Its stack at least, and more than half of a machine that has just started.
+    assert told["count"]["kinds"]["anon"]["pages"] > 0
+    assert told["count"]["kinds"]["free"]["pages"] > 1024 * 256 / 2
+    assert "memory of the programs" in here.ok("sparc top --once")
+    here.ok(f"kill {pid}")
+
+
 def test_by_terminal_and_group(here: _Guest) -> None:
     reply = here.json("sparc exclude --tty tty1 --json")
     assert "bash" in [entry["name"] for entry in reply["done"]] and reply["failed"] == []

@@ -18,6 +18,7 @@ from guest_service.swap_table import Area, areas
 from sparc.errors import GuestError
 from sparc.findings import Finding, bad, good, note, unknown
 from sparc.printable import size
+from sparc.reasons import reason
 from sparc.wire import VERSION
 
 __all__ = ["Guest", "examine"]
@@ -323,8 +324,6 @@ def rules(guest: Guest) -> Iterator[Finding]:
 
 def last_checkpoint(guest: Guest) -> Iterator[Finding]:
     """How the last one went, for the guest."""
-    from sparc.cli.guest_words import reason
-
     what, status = "last checkpoint", guest.status
     if isinstance(status, GuestError):
         return

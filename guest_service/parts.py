@@ -23,6 +23,7 @@ _SOURCES = (
     "sparc/frame.py",
     "sparc/kinds.py",
     "sparc/printable.py",
+    "sparc/reasons.py",
     "sparc/wire.py",
     "sparc/cli/__init__.py",
     "sparc/cli/__main__.py",

@@ -1,4 +1,4 @@
-"""Words for what the guest's service replies: failures, warnings, how a checkpoint went."""
+"""Words for what the guest's service replies: failures and warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sparc.errors import GuestError
 from sparc.printable import size
 
-__all__ = ["INCOMPLETE", "counted", "failure", "reason", "refusal", "remarks", "warnings", "ways"]
+__all__ = ["INCOMPLETE", "counted", "failure", "refusal", "remarks", "warnings", "ways"]
 
 _PAGE = 4096
 
@@ -73,20 +73,6 @@ _KINDS = {
     "terminal": "terminal",
     "memory": "shared memory",
     "file": "file",
-}
-
-_REASONS = {
-    "none": "",
-    "no-service": "sparc-guestd was not running",
-    "freeze": "a process could not be frozen in time",
-    "busy": "memory stayed in motion",
-    "no-room": "the module's manifest is too small",
-    "no-memory": "the kernel had no memory to note everything",
-    "swap": "swap could not be emptied and overwritten",
-    "lost": "the host never answered",
-    "abandoned": "the host gave up waiting",
-    "service": "sparc-guestd failed; its log says more",
-    "write-back": "a disk did not take the files of excluded processes in time",
 }
 
 
@@ -170,8 +156,3 @@ def counted(count: int, noun: str) -> str:
     """1 process, 2 processes."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{count} {noun if count == 1 else plural}"
-
-
-def reason(code: str) -> str:
-    """Why a checkpoint failed."""
-    return _REASONS.get(code, code)

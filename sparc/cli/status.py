@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from sparc.cli.guest_words import counted, reason
+from sparc.cli.guest_words import counted
 from sparc.printable import duration, printable
+from sparc.reasons import reason
 
 __all__ = ["command", "text"]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from guest_service.client import ask
 from sparc.cli.guest import user_name
-from sparc.cli.guest_words import reason
 from sparc.cli.status import text
 from sparc.errors import GuestError
 from sparc.frame import Frame, Table
 from sparc.kinds import KINDS
 from sparc.printable import duration, size
+from sparc.reasons import reason
 
 __all__ = ["frame"]
 

@@ -15,6 +15,7 @@ from pages import PROJECT
 from guest_service import daemon
 from host_service import matching, restore, snapshots
 from sparc.cli import guest_words
+from sparc.reasons import REASONS
 
 __all__ = ["MESSAGES", "pattern"]
 
@@ -160,7 +161,7 @@ def _messages() -> dict[str, str]:
         guest_words._REFUSALS,
         guest_words._FAILURES,
         guest_words._LEFT,
-        guest_words._REASONS,
+        REASONS,
         daemon._WORDS,
     ):
         texts = [re.sub(r"\{\w*\}", "{}", text) for text in table.values() if text]

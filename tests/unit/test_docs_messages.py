@@ -11,6 +11,7 @@ from pages import DOCS, spans, words_of_c
 from guest_service import critical
 from sparc import wire
 from sparc.cli import guest_words
+from sparc.reasons import REASONS
 
 _TROUBLE = (DOCS / "troubleshooting.md").read_text()
 
@@ -88,7 +89,7 @@ def test_messages_are_found_in_the_sources() -> None:
 def _codes() -> set[str]:
     guests = [reason.name.lower().replace("_", "-") for reason in wire.Reason]
     assert words_of_c("guest_reasons") == guests
-    assert list(guest_words._REASONS) == guests
+    assert list(REASONS) == guests
     return {*words_of_c("reasons"), *guests, *guest_words._REFUSALS, *guest_words._FAILURES}
 
 

@@ -29,7 +29,6 @@ class _Fault:
 
 _FAULTS = {
     "service stopped": _Fault("service", "{stop}"),
-    "service killed": _Fault("service", "pkill -9 -f sparc-guestd; sleep 1"),
     "module unloaded": _Fault("module", "{stop}; rmmod sparc"),
     "no clearing": _Fault("freed memory", "echo 0 >/sys/module/sparc/parameters/scrub"),
     "rule": _Fault(

@@ -19,6 +19,7 @@ from guest_service import parts
 from guest_service.server import GROUP
 from sparc.errors import SparcError
 from sparc.printable import printable
+from sparc.programs import last_line, run
 
 __all__ = ["InstallationError", "install", "uninstall"]
 
@@ -249,21 +250,13 @@ def _try(argv: list[str]) -> bool:
 
 def _run(argv: list[str], what: str = "", advice: str = "") -> None:
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_SECONDS,
-        )
+        done = run(argv, _SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InstallationError(f"{argv[0]} does not work: {error}") from None
     if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        last = said[-1].strip() if said else "it does not say why"
-        raise InstallationError(f"{what or argv[0]}: {last}", advice)
+        raise InstallationError(
+            f"{what or argv[0]}: {last_line(done.stderr or done.stdout)}", advice
+        )
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ import click
 
 from guest_service import parts
 from host_service.errors import HostError
-from host_service.programs import last_line, run
+from host_service.programs import run
+from sparc.programs import last_line
 
 __all__ = ["write"]
 

@@ -163,23 +163,22 @@ Status = Struct(
 
 Extent = Struct("gpa" / Int64ul, "length" / Int32ul, "kind" / Int32ul)
 
-Manifest = Struct(
-    "sequence" / Int32ul,
-    "run_crc" / Int32ul,
-    "run_bytes" / Int64ul,
-    "ram_pages" / Int64ul,
-    "drop_pages" / Int64ul,
-    "stash_pages" / Int64ul,
-    "canary_gpa" / Int64ul,
-    "extents" / Int32ul,
-    "processes" / Int32ul,
-    "display" / Int32ul,
-    "directories" / Int32ul,
-    "kind_pages" / Array(KINDS, Int64ul),
-    "kind_bytes" / Array(KINDS, Int64ul),
-    "reserved2" / Int32ul,
-    "crc" / Int32ul,
-)
+_SCALARS = {"i": Int32sl, "I": Int32ul, "Q": Int64ul}
+
+
+def _construct(code: str) -> Construct:
+    """What a field of a Layout is: "I" one number, "16s" bytes, "16Q" several numbers."""
+    count, kind = code[:-1], code[-1]
+    if kind == "s":
+        return Bytes(int(count))
+    return Array(int(count), _SCALARS[kind]) if count else _SCALARS[kind]
+
+
+def _fields(fields: tuple[tuple[str, str], ...]) -> list[Construct]:
+    return [name / _construct(code) for name, code in fields]
+
+
+Manifest = Struct(*_fields(wire.MANIFEST))
 
 _STEP = 128
 _TAIL = PAGE_SIZE - 8 * DIRECTORIES - 3 * _STEP
@@ -196,31 +195,11 @@ Mailbox = Struct(
     "directory" / Array(DIRECTORIES, Int64ul),
 )
 
-_SCALARS = {"i": Int32sl, "I": Int32ul, "Q": Int64ul}
+Target = Struct(*_fields(wire.TARGET.fields))
+List = Struct(*_fields(wire.LIST.fields))
+Process = Struct(*_fields(wire.PROCESS.fields))
+Park = Struct(*_fields(wire.PARK.fields))
+Fail = Struct(*_fields(wire.FAIL.fields))
+Event = Struct(*_fields(wire.EVENT.fields))
 
-
-def _struct(layout: wire.Layout) -> Construct:
-    return Struct(
-        *(
-            name / (_SCALARS[code] if code in _SCALARS else Bytes(int(code.removesuffix("s"))))
-            for name, code in layout.fields
-        )
-    )
-
-
-Target = _struct(wire.TARGET)
-List = _struct(wire.LIST)
-Process = _struct(wire.PROCESS)
-Park = _struct(wire.PARK)
-Fail = _struct(wire.FAIL)
-Event = _struct(wire.EVENT)
-
-Collect = Struct(
-    "manifest" / Manifest,
-    "run_capacity" / Int64ul,
-    "collect_ns" / Int64ul,
-    "retries" / Int32ul,
-    "reason" / Int32ul,
-    "reason_pid" / Int32sl,
-    "reserved" / Int32ul,
-)
+Collect = Struct("manifest" / Manifest, *_fields(wire.COUNTED))

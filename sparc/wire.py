@@ -12,6 +12,7 @@ from enum import IntEnum
 __all__ = [
     "COLLECT",
     "COMM_LEN",
+    "COUNTED",
     "DEVICE",
     "EVENT",
     "EVENTS_AT_ONCE",
@@ -28,6 +29,7 @@ __all__ = [
     "IOC_VERSION",
     "KINDS",
     "LIST",
+    "MANIFEST",
     "MEMORY_ONLY",
     "PARK",
     "PROCESS",
@@ -159,7 +161,7 @@ PARK = Layout(
     ("killed", "I"),
 )
 FAIL = Layout(("sequence", "I"), ("reason", "I"), ("pid", "i"), ("reserved", "I"))
-COLLECT = Layout(
+MANIFEST = (
     ("sequence", "I"),
     ("run_crc", "I"),
     ("run_bytes", "Q"),
@@ -175,6 +177,9 @@ COLLECT = Layout(
     ("kind_bytes", f"{KINDS}Q"),
     ("reserved2", "I"),
     ("crc", "I"),
+)
+"""The fields of a manifest's head."""
+COUNTED = (
     ("run_capacity", "Q"),
     ("collect_ns", "Q"),
     ("retries", "I"),
@@ -182,6 +187,7 @@ COLLECT = Layout(
     ("reason_pid", "i"),
     ("reserved", "I"),
 )
+COLLECT = Layout(*MANIFEST, *COUNTED)
 EVENT = Layout(("type", "I"), ("sequence", "I"), ("pid", "i"), ("reserved", "I"), _COMM)
 
 _WRITE, _READ = 1, 2

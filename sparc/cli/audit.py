@@ -11,9 +11,9 @@ import click
 
 from sparc.cli.progress import bar, quiet
 from sparc.cli.secret_files import secret_files
+from sparc.cli.wording import of_file
 from sparc.cli.wording import words as words_for
-from sparc.errors import NotReadable, SparcError
-from sparc.printable import printable
+from sparc.errors import SparcError
 
 if TYPE_CHECKING:
     from sparc.audit.report import Report
@@ -181,5 +181,4 @@ def _warn(report: Report) -> None:
         return
     first, *others = report.problems
     more = f" (and {len(others)} more)" if others else ""
-    where = "" if isinstance(first, NotReadable) else f"{report.path}: "
-    click.echo(printable(f"sparc: {where}{words_for(first)}{more}"), err=True)
+    click.echo(of_file(report.path, first) + more, err=True)

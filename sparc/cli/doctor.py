@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import click
 
+from sparc.cli.side import on_host
 from sparc.findings import BAD, GOOD, NOTE, UNKNOWN, Finding, status
 from sparc.printable import printable
 
@@ -59,9 +59,7 @@ def _is_guest() -> bool:
 
     A guest's installation has nothing of a host's; a checkout has both.
     """
-    from guest_service.client import here
-
-    if here() or importlib.util.find_spec("host_service") is None:
+    if not on_host():
         return True
     try:
         return Path("/sys/class/dmi/id/product_name").read_text().strip() == "VirtualBox"

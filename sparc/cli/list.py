@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from sparc.cli.guest import user_name
 from sparc.cli.guest_words import INCOMPLETE, ways
+from sparc.cli.side import on_host
 from sparc.printable import printable
 
 __all__ = ["command"]
@@ -44,10 +44,9 @@ def command(vm: str | None, as_json: bool, peers: bool) -> int:
 
     Exit status: 0, or 2 for a failure.
     """
-    from guest_service.client import ask, here
+    from guest_service.client import ask
 
-    on_host = not here() and importlib.util.find_spec("host_service") is not None
-    if vm is not None or (on_host and not peers):
+    if vm is not None or (not peers and on_host()):
         if peers:
             raise click.UsageError("--peers are of processes in this guest: name no VM")
         from host_service.snapshots import show

@@ -11,7 +11,7 @@ import click
 from sparc.cli.audit import Quiet, resolve
 from sparc.cli.progress import bar, quiet
 from sparc.cli.secret_files import secret_files
-from sparc.cli.wording import words
+from sparc.cli.wording import of_file, words
 from sparc.errors import SavError
 from sparc.printable import printable
 
@@ -50,7 +50,7 @@ def command(target: str, out: str, files: tuple[str, ...], as_json: bool) -> int
         audited = _audit(file, files) if files else None
         subject = look_into(target, Path(file), bar, audited)
     except SavError as error:
-        click.echo(printable(f"sparc: {file}: {words(error)}"), err=True)
+        click.echo(of_file(file, error), err=True)
         return 2
     text = document(subject).encode()
     with replacing(out) as fd, open(fd, "wb", closefd=False) as page:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sparc.cli.progress import bar, quiet
-from sparc.cli.wording import words
+from sparc.cli.wording import of_file, words
 from sparc.errors import SavError
 from sparc.printable import printable, size
 
@@ -38,14 +38,14 @@ def info(file: str, as_json: bool) -> int:
         try:
             walk.run()
         except SavError as error:
-            click.echo(printable(f"sparc: {file}: {words(error)}"), err=True)
+            click.echo(of_file(file, error), err=True)
             return 2
         data = describe(walk)
     for entry, problem in zip(data["problems"], walk.problems, strict=True):
         entry["message"] = words(problem)
     click.echo(json.dumps(data, indent=2) if as_json else _text(data))
     if walk.problems:
-        click.echo(printable(f"sparc: {file}: {words(walk.problems[0])}"), err=True)
+        click.echo(of_file(file, walk.problems[0]), err=True)
         return 2
     return 0
 
@@ -108,6 +108,6 @@ def export(file: str, out: str, form: str) -> int:
         with SavedState(file) as state, bar("Writing") as progress:
             (export_elf if form == "elf" else export_raw)(state, out, progress)
     except SavError as error:
-        click.echo(printable(f"sparc: {file}: {words(error)}"), err=True)
+        click.echo(of_file(file, error), err=True)
         return 2
     return 0

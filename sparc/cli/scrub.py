@@ -12,7 +12,7 @@ import click
 from sparc.cli.audit import Quiet, resolve
 from sparc.cli.progress import bar, quiet
 from sparc.cli.secret_files import secret_files
-from sparc.cli.wording import words
+from sparc.cli.wording import of_file
 from sparc.errors import SavError, ScrubError
 from sparc.printable import printable, size
 
@@ -152,7 +152,7 @@ def command(
     try:
         report = scrub(file, request, bar, dry_run=dry_run)
     except SavError as error:
-        click.echo(printable(f"sparc: {file}: {words(error)}"), err=True)
+        click.echo(of_file(file, error), err=True)
         return 2
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else _text(report))
     for why, kinds in _by_reason(report).items():

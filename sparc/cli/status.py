@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from sparc.cli.guest_words import counted
+from sparc.cli.side import on_host
 from sparc.printable import duration, printable
 from sparc.reasons import reason
 
@@ -28,10 +28,9 @@ def command(vm: str | None, as_json: bool) -> int:
 
     Exit status: 0, or 2 for a failure; in a guest also 2 if the service is not running.
     """
-    from guest_service.client import ask, here
+    from guest_service.client import ask
 
-    on_host = not here() and importlib.util.find_spec("host_service") is not None
-    if vm is not None or on_host:
+    if vm is not None or on_host():
         from host_service.status import show
 
         return show(vm, as_json)

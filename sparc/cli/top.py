@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -11,6 +10,7 @@ from collections.abc import Callable
 
 import click
 
+from sparc.cli.side import on_host
 from sparc.frame import Frame, text
 
 __all__ = ["command"]
@@ -66,10 +66,7 @@ def command(vm: str | None, interval: float, once: bool, as_json: bool) -> int:
 
 def _maker(vm: str | None) -> Callable[[], Frame]:
     """What looks, on the side that this is."""
-    from guest_service.client import here
-
-    on_host = not here() and importlib.util.find_spec("host_service") is not None
-    if vm is None and not on_host:
+    if vm is None and not on_host():
         from sparc.cli.top_guest import frame
 
         return frame

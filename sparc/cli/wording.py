@@ -5,7 +5,7 @@ from __future__ import annotations
 from sparc import errors
 from sparc.printable import printable
 
-__all__ = ["words"]
+__all__ = ["of_file", "words"]
 
 
 _AGAIN = "the file was changed or cut: take the snapshot again"
@@ -46,6 +46,13 @@ def words(error: errors.SparcError) -> str:
     What it quotes of a file or of a guest cannot steer a terminal.
     """
     return printable(_words(error))
+
+
+def of_file(path: str, error: errors.SparcError) -> str:
+    """The line that says what is wrong with a file."""
+    # Some errors name it themselves.
+    where = "" if isinstance(error, errors.NotReadable) else f"{path}: "
+    return printable(f"sparc: {where}{words(error)}")
 
 
 def _words(error: errors.SparcError) -> str:

@@ -12,12 +12,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from sparc_lab import LabError
 from sparc_lab.processes import Process, wait_for
 from sparc_lab.vboxmanage import INSTALLED, TREE
 
-from tests.e2e.guarded import HOLDERS, Guarded
+from tests.e2e.guarded import HOLDERS, Guarded, residue
 
-__all__ = ["Faulty"]
+__all__ = ["SHOWN", "Faulty"]
+
+SHOWN = "SparcCheckpoint"
+"""By what VirtualBox logs that the pack has shown the user a refusal."""
+_TRIES = 5
 
 _DISK_MB = 24
 # Of a file that grows to a hundred megabytes.
@@ -122,6 +128,34 @@ class Faulty(Guarded):
         assert self._last_checkpoint() == "resumed"
         self.check_survivors(*HOLDERS)
         self.check_kernel()
+
+    def check_no_room(self, *options: str) -> None:
+        """No checkpoint is taken on such a small disk, nothing is left, nobody is told why not."""
+        with self.small_disk(*options) as folder:
+            with pytest.raises(LabError):
+                self.machine.checkpoint("full", "vboxmanage")
+            left = self.machine.sandbox.run(TREE, ["find", str(folder), "-name", "*.sav"])
+        assert left == ""
+        assert SHOWN not in self.log()
+        assert "full" not in self.machine.checkpoints()
+        self.goes_on()
+
+    def check_cancelled(self) -> None:
+        """A save that is cancelled in the middle is no checkpoint, and no refusal."""
+        before = self.states
+        for _ in range(_TRIES):
+            cancelled = self.cancel("cancelled")
+            if cancelled:
+                break
+            # It was too late: then it is a checkpoint like any other.
+            path = self.machine.saved_state("cancelled")
+            assert residue(path, self.seed) == {} and self.last_report()["clean"]
+            self.machine.manage("snapshot", self.machine.name, "delete", "cancelled")
+        assert cancelled
+        assert SHOWN not in self.log()
+        assert self.states == before
+        assert "cancelled" not in self.machine.checkpoints()
+        self.goes_on()
 
     def _last_checkpoint(self) -> object:
         """How it went for the guest: nothing until the service has noted it."""

@@ -19,13 +19,9 @@ from sparc_lab import LabError
 from sparc_lab.processes import wait_for
 from sparc_lab.vboxmanage import TREE
 
-from tests.e2e.faulty import Faulty
+from tests.e2e.faulty import SHOWN, Faulty
 from tests.e2e.guarded import Guarded, residue
 from tools.protect import install_pack, uninstall_pack
-
-_TRIES = 5
-# By what VirtualBox logs that the pack has shown the user a refusal.
-_SHOWN = "SparcCheckpoint"
 
 
 @pytest.fixture(scope="module")
@@ -43,36 +39,12 @@ def commands(faulty: Faulty) -> Path:
 
 
 def test_a_disk_that_is_full(faulty: Faulty) -> None:
-    _check_no_room(faulty)
+    faulty.check_no_room()
     assert "VERR_DISK_FULL" in faulty.log()
 
 
-def _check_no_room(faulty: Faulty, *options: str) -> None:
-    with faulty.small_disk(*options) as folder:
-        with pytest.raises(LabError):
-            faulty.machine.checkpoint("full", "vboxmanage")
-        left = faulty.lab.sandbox.run(TREE, ["find", str(folder), "-name", "*.sav"])
-    assert left == ""
-    assert _SHOWN not in faulty.log()
-    assert "full" not in faulty.machine.checkpoints()
-    faulty.goes_on()
-
-
 def test_a_save_that_is_cancelled_in_the_middle(faulty: Faulty) -> None:
-    before = faulty.states
-    for _ in range(_TRIES):
-        cancelled = faulty.cancel("cancelled")
-        if cancelled:
-            break
-        # It was too late: then it is a checkpoint like any other.
-        path = faulty.machine.saved_state("cancelled")
-        assert residue(path, faulty.seed) == {} and faulty.last_report()["clean"]
-        faulty.machine.manage("snapshot", faulty.machine.name, "delete", "cancelled")
-    assert cancelled
-    assert _SHOWN not in faulty.log()
-    assert faulty.states == before
-    assert "cancelled" not in faulty.machine.checkpoints()
-    faulty.goes_on()
+    faulty.check_cancelled()
 
 
 def test_no_memory_for_what_is_taken_out(faulty: Faulty) -> None:
@@ -89,7 +61,7 @@ def test_no_memory_for_what_is_taken_out(faulty: Faulty) -> None:
         resource.prlimit(pid, resource.RLIMIT_AS, old)
     assert faulty.states == before
     assert "no memory" not in faulty.machine.checkpoints()
-    assert "(no-memory)" in faulty.log() and _SHOWN in faulty.log()
+    assert "(no-memory)" in faulty.log() and SHOWN in faulty.log()
     faulty.goes_on()
 
 
@@ -170,7 +142,7 @@ def test_a_save_that_is_cancelled_in_the_window(faulty: Faulty) -> None:
     before = faulty.states
     assert faulty.cancel_in_window("cancelled")
     assert faulty.states == before
-    assert "VERR_SSM_CANCELLED" in faulty.log() and _SHOWN not in faulty.log()
+    assert "VERR_SSM_CANCELLED" in faulty.log() and SHOWN not in faulty.log()
     if faulty.machine.recorded("vm"):
         faulty.goes_on()
 
@@ -181,5 +153,5 @@ def test_a_disk_that_cannot_be_written(faulty: Faulty) -> None:
     if faulty.machine.recorded("vm") is None:
         faulty.machine.restore("slept")
         faulty.seed = faulty.hold()
-    _check_no_room(faulty, "ro")
+    faulty.check_no_room("ro")
     assert "VERR_WRITE_PROTECT" in faulty.log()

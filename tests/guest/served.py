@@ -15,10 +15,15 @@ __all__ = ["Scripts", "Served"]
 
 _PROJECT = Path(__file__).parents[2]
 _SCRIPT_SECONDS = 1000
-# CONDITION: wait for it. Where each instruction is interpreted and others run beside it, seconds
-# become minutes; whoever waits so long has found something.
+# guestd VERB: start the service, stop it or whatever. until_true CONDITION: wait for it. Where each
+# instruction is interpreted and others run beside it, seconds become minutes; whoever waits so long
+# has found something.
 _PRELUDE = """
 export PATH=/usr/local/sbin:/usr/local/bin:$PATH
+guestd() {
+  if [ -d /run/systemd/system ]; then systemctl "$1" sparc-guestd
+  else /etc/init.d/sparc-guestd "$1"; fi
+}
 until_true() {
   for turn in $(seq 3000); do eval "$1" && return; sleep 0.2; done
   echo "not within ten minutes: $1" >&2; return 1
@@ -27,8 +32,7 @@ until_true() {
 _SETUP = """
 mkdir -p /etc/default && echo SPARC_FREEZE_SECONDS=120 >/etc/default/sparc-guestd
 cd / && tar xzf /root/guest.tar.gz && insmod /root/sparc.ko && { groupadd -f sparc; true; } &&
-if [ -d /run/systemd/system ]; then systemctl daemon-reload; systemctl start sparc-guestd
-else /etc/init.d/sparc-guestd start; fi
+{ [ ! -d /run/systemd/system ] || systemctl daemon-reload; guestd start; }
 """
 
 
@@ -39,7 +43,7 @@ class Scripts:
         self.machine = machine
 
     def sh(self, script: str) -> Result:
-        """Run a script, however it ends; ``until_true CONDITION`` is a function in it."""
+        """Run a script, however it ends; ``guestd`` and ``until_true`` are functions in it."""
         return self.machine.shell(f"{_PRELUDE}\n{script}", _SCRIPT_SECONDS)
 
     def ok(self, script: str) -> str:

@@ -138,10 +138,6 @@ _APART = """
 for disk in inner outer; do until_true "umount /mnt/$disk 2>/dev/null" || exit; done
 until_true '! losetup -j /root/outer | grep -q .' && rm /root/outer
 """
-_STOP = """
-if [ -d /run/systemd/system ]; then systemctl stop sparc-guestd
-else /etc/init.d/sparc-guestd stop; fi
-"""
 _DISKS = 12
 _MANY_DISKS = f"""
 cat >/root/disks.sh <<'END'
@@ -353,7 +349,7 @@ def test_the_module_goes_only_when_nothing_is_being_written(here: Protected) -> 
     here.ok(_USER.format(read="/mnt/inner/read", written="/mnt/inner/written", options=""))
     here.ok(_STICK)
     _refused(here, Reason.WRITE_BACK)
-    here.ok("sparc include $(cat /run/user.pid)" + _STOP)
+    here.ok("sparc include $(cat /run/user.pid); guestd stop")
     here.ok("rmmod sparc & echo $! >/run/rmmod.pid; sleep 3; [ -e /proc/$! ]")
     here.ok(_UNSTICK)
     here.ok(_GONE.format(pid="$(cat /run/rmmod.pid)"))

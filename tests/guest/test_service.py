@@ -32,8 +32,7 @@ class _Guest(Scripts):
         self.host = QemuHost(machine)
 
     def control(self, what: str) -> None:
-        tool = "systemctl {} sparc-guestd" if self.systemd else "/etc/init.d/sparc-guestd {}"
-        self.ok(tool.format(what))
+        self.ok(f"guestd {what}")
 
     def lives(self, pid: int) -> bool:
         return self.sh(f"kill -0 {pid}").status == 0

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from construct import Construct
+from layouts import ENUMS, STRUCTS
 
 from sparc import abi, wire
 
 _HEADER = Path(__file__).parents[2] / "kmod/sparc_abi.h"
-_ENUMS: dict[str, type[enum.IntEnum]] = {
-    "request": abi.Request,
-    "state": abi.State,
-    "reason": abi.Reason,
-    "kind": abi.Kind,
-    "display": abi.Display,
-    "outcome": abi.Outcome,
-    "event_type": abi.EventType,
-}
 _PREFIX = {"event_type": "EVENT"}
-_STRUCTS: dict[str, Construct] = {
-    "identity": abi.Identity,
-    "status": abi.Status,
-    "extent": abi.Extent,
-    "process": abi.Process,
-    "manifest": abi.Manifest,
-    "mailbox": abi.Mailbox,
-    "target": abi.Target,
-    "list": abi.List,
-    "park": abi.Park,
-    "fail": abi.Fail,
-    "collect": abi.Collect,
-    "event": abi.Event,
-}
 # What stands in the header under SPARC_NAME and here under another one.
 _RENAMED = {"ABI_VERSION": "VERSION"}
 
@@ -49,10 +25,10 @@ def _mirror() -> dict[str, int]:
     for ours in _RENAMED.values():
         known.pop(f"SPARC_{ours}")
     known |= {f"SPARC_{theirs}": getattr(abi, ours) for theirs, ours in _RENAMED.items()}
-    for name, members in _ENUMS.items():
+    for name, members in ENUMS.items():
         prefix = _PREFIX.get(name, name.upper())
         known |= {f"SPARC_{prefix}_{member.name}": member.value for member in members}
-    for name, layout in _STRUCTS.items():
+    for name, layout in STRUCTS.items():
         known[f"sizeof(struct sparc_{name})"] = layout.sizeof()
         offset = 0
         for field in layout.subcons:
@@ -93,15 +69,15 @@ def _told() -> str:
 
 def test_nothing_in_the_header_is_left_out() -> None:
     known, text = _mirror(), _told()
-    assert set(re.findall(r"^struct sparc_(\w+) \{", text, re.M)) == set(_STRUCTS)
-    assert set(re.findall(r"^enum sparc_(\w+) \{", text, re.M)) == set(_ENUMS)
+    assert set(re.findall(r"^struct sparc_(\w+) \{", text, re.M)) == set(STRUCTS)
+    assert set(re.findall(r"^enum sparc_(\w+) \{", text, re.M)) == set(ENUMS)
     for name, body in re.findall(r"^struct sparc_(\w+) \{(.*?)^\};", text, re.M | re.S):
         fields = {
             field
             for field in re.findall(r"(\w+)(?:\[[^;]*\])?;", body)
             if not field.startswith("gap")
         }
-        assert fields == {field.name for field in _STRUCTS[name].subcons if field.name}, name
+        assert fields == {field.name for field in STRUCTS[name].subcons if field.name}, name
     for body in re.findall(r"^enum sparc_\w+ \{(.*?)^\};", text, re.M | re.S):
         assert set(re.findall(r"^\t(\w+) =", body, re.M)) <= set(known)
     defined = set(re.findall(r"^#define (SPARC_\w+)\b(?!\()", text, re.M)) - set(known)

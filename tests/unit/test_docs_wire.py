@@ -6,7 +6,7 @@ import json
 import re
 
 import shown
-from construct import Construct
+from layouts import ENUMS, STRUCTS
 from pages import DOCS, PROJECT, spans, words_of_c
 
 from host_service.reports import parse
@@ -15,35 +15,11 @@ from sparc.kinds import KINDS
 
 _WIRE = (DOCS / "wire-format.md").read_text()
 
-_STRUCTS: dict[str, Construct] = {
-    "mailbox": abi.Mailbox,
-    "identity": abi.Identity,
-    "status": abi.Status,
-    "manifest": abi.Manifest,
-    "extent": abi.Extent,
-    "process": abi.Process,
-    "target": abi.Target,
-    "list": abi.List,
-    "park": abi.Park,
-    "fail": abi.Fail,
-    "collect": abi.Collect,
-    "event": abi.Event,
-}
-_ENUMS = {
-    "request": abi.Request,
-    "state": abi.State,
-    "reason": abi.Reason,
-    "kind": abi.Kind,
-    "display": abi.Display,
-    "outcome": abi.Outcome,
-    "event_type": abi.EventType,
-}
-
 
 def test_each_structure_is_as_it_is() -> None:
     told = dict(re.findall(r"^### struct sparc_(\w+)\n\n(.*?)(?=^#|\Z)", _WIRE, re.M | re.S))
-    assert set(told) == set(_STRUCTS)
-    for name, layout in _STRUCTS.items():
+    assert set(told) == set(STRUCTS)
+    for name, layout in STRUCTS.items():
         assert told[name].startswith(f"{layout.sizeof()} bytes."), name
         rows = re.findall(r"^\| (\d+) \| (\d+) \| `(\w+)` \|", told[name], re.M)
         at, wanted = 0, []
@@ -55,7 +31,7 @@ def test_each_structure_is_as_it_is() -> None:
 
 
 def test_each_number_is_as_it_is() -> None:
-    for name, members in _ENUMS.items():
+    for name, members in ENUMS.items():
         table = re.search(rf"^\| {name} \| value \|.*\n\|.*\n((?:\|.*\n)*)", _WIRE, re.M)
         assert table is not None, name
         rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", table[1], re.M)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import pty
-import re
 import select
-import signal
 import struct
-import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -18,58 +13,11 @@ from pathlib import Path
 
 import pytest
 from guest.bench import Bench
+from guest.terminal import Terminal
 
-_PROJECT = str(Path(__file__).parents[3])
 
-
-class Terminal:
-    """A terminal at which somebody types; `seen` is all that it showed."""
-
-    def __init__(self, bench: Bench, *argv: str, home: Path, shell: str) -> None:
-        code = (
-            f"import sys; sys.path.insert(0, {_PROJECT!r})\n"
-            "import guest_service.client as client\n"
-            f"client.ask.__defaults__ = ({bench.path!r}, ())\n"
-            "from sparc.cli.main import main\n"
-            f"main(['shell', *{argv!r}])\n"
-        )
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.closerange(3, 1000)
-            environment = {"HOME": str(home), "SHELL": shell, "PATH": os.environ["PATH"]}
-            os.execve(sys.executable, [sys.executable, "-c", code], environment)
-        self.seen = ""
-
-    def until(self, pattern: str) -> re.Match[str]:
-        end = time.monotonic() + 60
-        while not (found := re.search(pattern, self.seen)):
-            assert time.monotonic() < end, self.seen
-            if select.select([self.fd], [], [], 0.5)[0]:
-                self.seen += os.read(self.fd, 4096).decode(errors="replace")
-        self.seen = self.seen[found.end() :]
-        return found
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def status(self) -> int:
-        os.set_blocking(self.fd, False)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError):
-                self.seen += os.read(self.fd, 4096).decode(errors="replace")
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.05)
-        raise AssertionError(self.seen)
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
+def _at(bench: Bench, *argv: str, home: Path, shell: str) -> Terminal:
+    return Terminal(bench, ["shell", *argv], HOME=str(home), SHELL=shell)
 
 
 @pytest.fixture
@@ -95,7 +43,7 @@ def test_a_shell_with_a_terminal_of_its_own(
 ) -> None:
     if not Path(shell).exists():
         pytest.skip(f"there is no {shell}")
-    terminal = Terminal(bench, home=home, shell=shell)
+    terminal = _at(bench, home=home, shell=shell)
     try:
         terminal.until("kept by your terminal emulator")
         terminal.until(prompt)
@@ -117,7 +65,7 @@ def test_a_shell_with_a_terminal_of_its_own(
 
 
 def test_keys_and_sizes_are_passed_on(bench: Bench, home: Path) -> None:
-    terminal = Terminal(bench, home=home, shell="/bin/bash")
+    terminal = _at(bench, home=home, shell="/bin/bash")
     try:
         fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("4H", 31, 91, 0, 0))
         terminal.until("mine> ")
@@ -147,7 +95,7 @@ def test_keys_and_sizes_are_passed_on(bench: Bench, home: Path) -> None:
 
 
 def test_the_terminal_is_as_it_was(bench: Bench, home: Path) -> None:
-    terminal = Terminal(bench, "/bin/sh", "-c", "stty raw; exit 3", home=home, shell="/bin/sh")
+    terminal = _at(bench, "/bin/sh", "-c", "stty raw; exit 3", home=home, shell="/bin/sh")
     try:
         before = termios.tcgetattr(terminal.fd)
         assert terminal.status() == 3
@@ -158,7 +106,7 @@ def test_the_terminal_is_as_it_was(bench: Bench, home: Path) -> None:
 
 def test_no_shell_if_it_cannot_be_excluded(bench: Bench, home: Path) -> None:
     bench.device.errors = [OSError(12, "")] * 3
-    terminal = Terminal(bench, home=home, shell="/bin/bash")
+    terminal = _at(bench, home=home, shell="/bin/bash")
     try:
         assert terminal.status() == 2
         assert "mine>" not in terminal.seen and "the kernel refused" in terminal.seen
@@ -167,7 +115,7 @@ def test_no_shell_if_it_cannot_be_excluded(bench: Bench, home: Path) -> None:
 
 
 def test_no_such_shell(bench: Bench, home: Path) -> None:
-    terminal = Terminal(bench, "/no/such/shell", home=home, shell="/bin/bash")
+    terminal = _at(bench, "/no/such/shell", home=home, shell="/bin/bash")
     try:
         assert terminal.status() == 127
         assert "No such file" in terminal.seen

@@ -5,21 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from guest.bench import Bench
+from guest.terminal import Terminal
 
 from guest_service import client
 from guest_service.device import Counted
@@ -28,7 +26,6 @@ from sparc.cli.main import main
 from sparc.frame import Frame, Table, text
 from sparc.wire import MEMORY_ONLY, Kind, Reason
 
-_PROJECT = str(Path(__file__).parents[3])
 _EVIL = "ev\x1b[2Jil\x07"
 _KINDS = {Kind.ANON: (512, 0), Kind.TTY: (0, 13312), Kind.FREE: (1 << 18, 0)}
 
@@ -200,51 +197,6 @@ def test_it_starts_no_slower_for_what_only_it_needs() -> None:
 # -- on a terminal
 
 
-class Terminal:
-    """`sparc top` at one; `seen` is all that it showed."""
-
-    def __init__(self, bench: Bench, *options: str, before: str = "", rows: int = 24) -> None:
-        code = (
-            f"import sys; sys.path.insert(0, {_PROJECT!r})\n"
-            "import guest_service.client as client\n"
-            f"client.ask.__defaults__ = ({bench.path!r}, ())\n"
-            "client.here = lambda: True\n"
-            f"{before}\n"
-            "from sparc.cli.main import main\n"
-            f"main(['top', *{options!r}])\n"
-        )
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.closerange(3, 1000)
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", rows, 120, 0, 0))
-            environment = {"PATH": os.environ["PATH"], "TERM": "xterm"}
-            os.execve(sys.executable, [sys.executable, "-c", code], environment)
-        self.seen = ""
-
-    def until(self, pattern: str) -> None:
-        end = time.monotonic() + 60
-        while not (found := re.search(pattern, self.seen)):
-            assert time.monotonic() < end, self.seen
-            if select.select([self.fd], [], [], 0.5)[0]:
-                self.seen += os.read(self.fd, 65536).decode(errors="replace")
-        self.seen = self.seen[found.end() :]
-
-    def echoes(self) -> bool:
-        return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
-
-    def status(self) -> int:
-        """How it ended, after all that it showed."""
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            if select.select([self.fd], [], [], 0.1)[0]:
-                try:
-                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    return os.waitpid(self.pid, 0)[1]
-        os.kill(self.pid, signal.SIGKILL)
-        raise AssertionError(self.seen)
-
-
 Show = Callable[..., Terminal]
 
 
@@ -252,13 +204,15 @@ Show = Callable[..., Terminal]
 def show(bench: Bench) -> Iterator[Show]:
     shown: list[Terminal] = []
 
-    def start(*options: str, **other: Any) -> Terminal:
-        shown.append(Terminal(bench, *options, **other))
+    def start(*options: str, before: str = "", rows: int = 24) -> Terminal:
+        before = f"client.here = lambda: True\n{before}"
+        argv = ["top", *options]
+        shown.append(Terminal(bench, argv, before=before, rows=rows, TERM="xterm"))
         return shown[-1]
 
     yield start
     for terminal in shown:
-        os.close(terminal.fd)
+        terminal.close()
 
 
 _ALTERNATE, _BACK, _CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
@@ -274,10 +228,10 @@ def test_it_leaves_the_terminal_as_it_was(
     terminal.until(str(victim.pid))
     assert not terminal.echoes()
     if isinstance(end, str):
-        os.write(terminal.fd, end.encode())
+        terminal.type(end)
     else:
         os.kill(terminal.pid, end)
-    ended = terminal.status()
+    ended = terminal.ended()
     if isinstance(end, str):
         assert os.waitstatus_to_exitcode(ended) == 0
     else:
@@ -297,7 +251,7 @@ def test_it_is_as_it_was_when_it_is_over(show: Show, tmp_path: Path) -> None:
     )
     terminal = show("--interval", "0.2", before=before)
     terminal.until("Excluded")
-    os.write(terminal.fd, b"q")
+    terminal.type("q")
     assert terminal.status() == 0 and note.read_text() == "True"
 
 
@@ -310,21 +264,21 @@ def test_it_is_live(bench: Bench, victim: subprocess.Popen[bytes], show: Show) -
     # What was there stays to be seen, and why there is nothing new.
     terminal.until(r"\d\d:\d\d:\d\d: .*(not loaded|not running)")
     terminal.until(str(victim.pid))
-    os.write(terminal.fd, b"q")
+    terminal.type("q")
     assert terminal.status() == 0
 
 
 def test_stopped_and_gone_on(victim: subprocess.Popen[bytes], show: Show) -> None:
     terminal = show("--interval", "60")
     terminal.until(str(victim.pid))
-    os.write(terminal.fd, b"\x1a")
+    terminal.type("\x1a")
     _, stopped = os.waitpid(terminal.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(stopped) and terminal.echoes()
     terminal.until(re.escape(_BACK))
     os.kill(terminal.pid, signal.SIGCONT)
     terminal.until(re.escape(_ALTERNATE))
     terminal.until(str(victim.pid))
-    os.write(terminal.fd, b"q")
+    terminal.type("q")
     assert terminal.status() == 0
 
 
@@ -333,7 +287,7 @@ def test_another_size_is_seen_at_once(victim: subprocess.Popen[bytes], show: Sho
     terminal.until(str(victim.pid))
     fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("4H", 30, 90, 0, 0))
     terminal.until(str(victim.pid))
-    os.write(terminal.fd, b"q")
+    terminal.type("q")
     assert terminal.status() == 0
 
 
@@ -342,7 +296,7 @@ def test_more_than_the_terminal_has_room_for(bench: Bench, show: Show) -> None:
     terminal = show("--interval", "60", rows=24)
     # Five lines, three kinds and two tables' heads leave ten, one of them for this.
     terminal.until(r"\.\.\. 31 more")
-    os.write(terminal.fd, b"q")
+    terminal.type("q")
     assert terminal.status() == 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from parked import parked
 from samples import write_state
 
+from host_service.verdict import beside
 from sparc import abi
 from sparc.wire import named
 
@@ -89,7 +90,7 @@ def head_of(report: dict[str, Any]) -> dict[str, Any]:
 def put_beside(state: Path, **other: Any) -> None:
     """A report beside a saved state that is about this file, but for these members."""
     report = good_report(**{"state_file": str(state), **other})
-    file = state.with_name(state.name.removesuffix(".sav") + ".sparc.json")
+    file = beside(state)
     file.write_text(json.dumps(report))
     file.chmod(0o600)
     # As if it had been saved then, whatever the clock says.

@@ -4,12 +4,17 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 MEASURED ?= $(VENV)/measured.jsonl
 FUZZED ?= $(VENV)/fuzz
+# Of `make bench`: what is given of these is less, or more, than it measures by itself.
+BENCH = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MEMORY),--memory $(MEMORY)) \
+	$(if $(EXCLUDED),--excluded $(EXCLUDED)) \
+	$(if $(EXCLUDED_MEMORY),--excluded-memory $(EXCLUDED_MEMORY)) \
+	$(if $(LIVE_MEMORY),--live-memory $(LIVE_MEMORY))
 # What takes long and shows more of the same is for `make test-all`.
 SCOPE ?= -m "not long"
 FAULTS := $(addprefix tests/e2e/test_,faults.py other_version.py scrub.py starts.py stash.py)
 
 .PHONY: demo test test-all test-e2e test-faults test-guest test-unit test-hm test-packages unit lint \
-	prepare fuzz endurance soak bench deb dist docs
+	prepare fuzz endurance soak bench bench-again deb dist docs
 
 demo: prepare
 	$(PYTHON) -m tools.demo
@@ -63,14 +68,18 @@ endurance: prepare
 soak: prepare
 	$(PYTHON) -m tests.soak --minutes 120
 
-# Checkpoints with sparc and without: hours, on a machine that has nothing else to do.
+# Checkpoints with sparc and without: hours, on a machine that has nothing else to do. What was
+# measured stays in MEASURED, and a run that was interrupted goes on from there; `make bench-again`
+# begins anew. Less: make bench MEMORY=512,1024 ROUNDS=3 EXCLUDED=1,64
 bench: prepare
-	$(PYTHON) -m tools.bench.audit
-	$(PYTHON) -m tools.bench.scrub
-	rm -f $(MEASURED)
+	$(PYTHON) -m tools.bench.files --out $(MEASURED)
 	$(PYTHON) -m tools.bench.guest_side --out $(MEASURED)
-	$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED)
+	$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED) $(BENCH)
 	$(PYTHON) -m tools.bench.performance $(MEASURED)
+
+bench-again:
+	rm -f $(MEASURED)
+	$(MAKE) bench
 
 # The documentation as a site, in build/docs/; tests/unit/test_docs.py does the same.
 docs: prepare

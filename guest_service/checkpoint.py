@@ -70,12 +70,15 @@ class Checkpoints:
         except Exception as error:
             parked = self._failed(sequence, error)
         finally:
+            ended = time.monotonic()
             self._freezer.thaw()
             self._device.thawed()
             self._log.release()
+            thawed = time.monotonic()
             self._with_swap()
         over = time.monotonic()
-        self._note(sequence, parked, (frozen or over) - started, over - started)
+        took = ((frozen or over) - started, thawed - ended, over - started)
+        self._note(sequence, parked, *took)
         return parked.outcome == Outcome.RESTORED
 
     def killed(self, sequence: int, events: list[Event]) -> list[str]:
@@ -125,7 +128,9 @@ class Checkpoints:
             return Parked(Outcome.FAILED, Reason.ABANDONED)
         return Parked(Outcome.FAILED, reason, pid, name)
 
-    def _note(self, sequence: int, parked: Parked, freezing: float, all_in_all: float) -> None:
+    def _note(
+        self, sequence: int, parked: Parked, freezing: float, thawing: float, all_in_all: float
+    ) -> None:
         outcome, reason = named(Outcome, parked.outcome), named(Reason, parked.reason)
         name = processes.clean(parked.name)
         self._history.checkpoint = {
@@ -138,6 +143,7 @@ class Checkpoints:
             "retries": parked.retries,
             "freeze_us": round(freezing * 1e6),
             "collect_us": parked.collect_ns // 1000,
+            "thaw_us": round(thawing * 1e6),
             "total_us": round(all_in_all * 1e6),
         }
         self._save()

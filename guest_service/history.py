@@ -2,8 +2,8 @@
 
 A checkpoint is {time (seconds of the epoch, when it was over), sequence, outcome (resumed,
 restored, lost, failed), reason (see wire.Reason, in lower case), pid and name (of the process the
-reason is about), freeze_us, collect_us, total_us (all in all)}. A restore is {time, sequence,
-killed: [{pid, name}]}.
+reason is about), freeze_us, collect_us, thaw_us, total_us (all in all)}. A restore is {time,
+sequence, killed: [{pid, name}]}.
 """
 
 from __future__ import annotations

@@ -1,21 +1,24 @@
 """Checkpoints with sparc and without, in turn: `python -m tools.bench.checkpoints --out FILE`.
 
 Each line of FILE is one measurement as JSON: experiment, memory (MB), case, system, round, and what
-`Subject.checkpoint` measured, with ``restore``. What a first round measured is left out.
+`Subject.checkpoint` measured, with ``restore``. Rounds that FILE has already are not measured anew.
+What a first round measured is left out, but for memory: the experiment ``host-memory``.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
-from tools.bench.subject import SYSTEMS, Subject
+from tools.bench.left import what_is_left
+from tools.bench.results import Results, numbers
+from tools.bench.subject import PACK, Subject
 
-__all__ = ["CASES", "numbers"]
+__all__ = ["CASES"]
 
 CASES = ("freed", "alive", "idle")
 """Most of the memory was filled by a program that ended, or one that lives; or by none."""
@@ -23,93 +26,125 @@ CASES = ("freed", "alive", "idle")
 _SMALL_MB = 10
 # The rest is for the guest's kernel and its other programs.
 _FILLED = 0.7
+_NAME = "measured"
 
 
-def _in(subject: Subject, case: str) -> None:
+@dataclass(frozen=True)
+class Experiment:
+    """Several cases of one pair of machines; `case` and what brings it about."""
+
+    name: str
+    memory: int
+    cases: Mapping[str, Callable[[Subject], None]]
+    way: str = "vboxmanage"
+    second: str = "sparc"
+
+    def run(self, results: Results, rounds: int) -> None:
+        """Measure what is missing."""
+        missing = {
+            case: results.missing(rounds, experiment=self.name, memory=self.memory, case=case)
+            for case in self.cases
+        }
+        if not any(missing.values()):
+            return
+        with Subject.pair(self.memory, self.second) as pair:
+            for case, numbers in missing.items():
+                if not numbers:
+                    continue
+                for subject in pair:
+                    subject.make_ready(self.cases[case])
+                for subject in pair:
+                    self._first(subject, case, results)
+                for number in numbers:
+                    results.add(*(self._measure(one, case, number) for one in pair))
+
+    def _line(self, subject: Subject, case: str) -> dict[str, object]:
+        own = {"experiment": self.name, "memory": self.memory, "case": case}
+        return {**own, "system": subject.system}
+
+    def _measure(self, subject: Subject, case: str, number: int) -> dict[str, object]:
+        with subject.ready():
+            found = subject.checkpoint(_NAME, self.way)
+            # A guest that has nobody to keep out is not asked.
+            if found["prepare"]:
+                found |= subject.in_guest()
+            found["restore"] = subject.restore(_NAME)
+        return {**self._line(subject, case), "round": number, **found}
+
+    def _first(self, subject: Subject, case: str, results: Results) -> None:
+        with subject.ready():
+            path, weighed = subject.weighed_checkpoint(_NAME)
+            found = {**weighed, **subject.reported(path)}
+            if subject.system == "sparc" and self.name == "memory":
+                found |= what_is_left(path)
+            subject.restore(_NAME)
+        results.add(
+            {**self._line(subject, case), **found, "experiment": "host-memory", "of": self.name}
+        )
+
+
+def _in(case: str, memory: int, subject: Subject) -> None:
     """Bring about the case; one program of 10 MB is to be kept out in each."""
-    filled = int(subject.memory * _FILLED)
     if case != "idle":
-        subject.dirty(filled, end=case == "freed")
+        subject.dirty(int(memory * _FILLED), end=case == "freed")
     subject.dirty(_SMALL_MB, exclude=True)
 
 
-def _measure(subject: Subject, name: str, way: str = "vboxmanage") -> dict[str, float]:
-    measured = subject.checkpoint(name, way)
-    return {**measured, "restore": subject.restore(name)}
+def _excluded(megabytes: int, subject: Subject) -> None:
+    subject.dirty(megabytes, exclude=True)
 
 
-def by_memory(memory: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """All cases with so many MB of guest memory."""
-    with Subject.pair(memory) as pair:
-        for case in CASES:
-            for number in range(rounds + 1):
-                for system in SYSTEMS:
-                    with pair[system].running():
-                        _in(pair[system], case)
-                        found = _measure(pair[system], "measured")
-                    yield {"case": case, "system": system, "round": number, **found}
+def _live(exclude: bool, memory: int, subject: Subject) -> None:
+    subject.dirty(memory // 4, exclude=exclude)
 
 
-def by_excluded(memory: int, sizes: list[int], rounds: int) -> Iterator[dict[str, Any]]:
-    """Excluded programs of so many MB each."""
-    with Subject.pair(memory) as pair:
-        for size in sizes:
-            for number in range(rounds + 1):
-                for system in SYSTEMS:
-                    with pair[system].running():
-                        pair[system].dirty(size, exclude=True)
-                        found = _measure(pair[system], "measured")
-                    yield {"case": str(size), "system": system, "round": number, **found}
+def _nothing(_: Subject) -> None:
+    pass
 
 
-def live(memory: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Live snapshots, with a program to be excluded and without."""
-    with Subject.pair(memory) as pair:
-        for case in ("nobody", "excluded"):
-            for number in range(rounds + 1):
-                for system in SYSTEMS:
-                    with pair[system].running():
-                        pair[system].dirty(memory // 4, exclude=case == "excluded")
-                        found = _measure(pair[system], "measured", "live")
-                    yield {"case": case, "system": system, "round": number, **found}
-
-
-def numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
-    """An option's numbers, with commas between them."""
-    return [int(word) for word in value.split(",") if word]
+def experiments(
+    memory: list[int], excluded: list[int], excluded_memory: int, live_memory: int, pack_memory: int
+) -> list[Experiment]:
+    """All, those of the largest machines last. Sizes are in MB; 0 or none leaves one out."""
+    found = [
+        Experiment("memory", size, {case: partial(_in, case, size) for case in CASES})
+        for size in memory
+    ]
+    if excluded:
+        cases = {str(size): partial(_excluded, size) for size in excluded}
+        found.append(Experiment("excluded", excluded_memory, cases))
+    if live_memory:
+        who = {"nobody": False, "excluded": True}
+        cases = {case: partial(_live, exclude, live_memory) for case, exclude in who.items()}
+        found.append(Experiment("live", live_memory, cases, way="live"))
+    if pack_memory:
+        found.append(Experiment("pack", pack_memory, {"no module": _nothing}, second=PACK))
+    return sorted(found, key=lambda experiment: experiment.memory)
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--memory", default="512,1024,2048,4096,8192", show_default=True, callback=numbers)
-@click.option("--excluded", default="1,16,64,256,1024,4096", show_default=True, callback=numbers)
+@click.option("--memory", default="512,1024,2048,4096,8192", show_default=True)
+@click.option("--excluded", default="1,16,64,256,1024,4096", show_default=True)
 @click.option("--excluded-memory", default=6144, show_default=True)
 @click.option("--live-memory", default=1024, show_default=True)
+@click.option("--pack-memory", default=512, show_default=True)
 def main(
     out: Path,
     rounds: int,
-    memory: list[int],
-    excluded: list[int],
+    memory: str,
+    excluded: str,
     excluded_memory: int,
     live_memory: int,
+    pack_memory: int,
 ) -> None:
-    """Measure, and add what was measured to a file."""
-    experiments: list[tuple[str, int, Iterator[dict[str, Any]]]] = [
-        ("memory", size, by_memory(size, rounds)) for size in memory
-    ]
-    if excluded:
-        found = by_excluded(excluded_memory, excluded, rounds)
-        experiments.append(("excluded", excluded_memory, found))
-    if live_memory:
-        experiments.append(("live", live_memory, live(live_memory, rounds)))
-    with out.open("a") as file:
-        for experiment, size, measurements in experiments:
-            for measured in measurements:
-                if not measured["round"]:
-                    continue
-                print(json.dumps({"experiment": experiment, "memory": size, **measured}), file=file)
-                file.flush()
+    """Measure what FILE has not yet, and add it."""
+    results = Results(out)
+    for experiment in experiments(
+        numbers(memory), numbers(excluded), excluded_memory, live_memory, pack_memory
+    ):
+        experiment.run(results, rounds)
 
 
 if __name__ == "__main__":

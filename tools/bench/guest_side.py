@@ -1,34 +1,38 @@
-"""What a count costs in the guest: `python -m tools.bench.guest_side --out FILE`.
+"""What the module costs in the guest: `python -m tools.bench.guest_side --out FILE`.
 
-Under QEMU, in instructions. Each line of FILE is one count as JSON: experiment, ``memory`` (MB),
-``processes`` beside those of an idle guest, ``excluded`` (MB), ``pages`` of RAM, ``drop`` and
-``stash`` (pages), ``extents``, ``instructions``.
+Under QEMU, in instructions. Each line of FILE is JSON. One count has: experiment (``guest-memory``,
+``guest-processes``, ``guest-excluded``), ``memory`` (MB), ``processes`` beside those of an idle
+guest, ``excluded`` (MB), ``pages`` of RAM, ``drop`` and ``stash`` (pages), ``extents``,
+``bitmap_bytes`` and ``run_bytes`` of what the guest keeps for its host, ``instructions``. What the
+same programs take while nobody takes a checkpoint is ``guest-everyday``: ``case``, ``instructions``
+(a list). What FILE has already is not counted anew.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from sparc_lab import Lab, QemuMachine, Settings
 
 from sparc import abi, wire
-from tools.bench.checkpoints import numbers
+from tools.bench.results import Measured, Results, numbers
 from tools.protect import compile_for_guests
 
 _HERE = Path(__file__).parent
 _KMOD = _HERE.parents[1] / "kmod"
 _SECONDS = 1800
+_EVERYDAY_MB = 512
 _RUN = "/run/dirty"
-# Names a process, and counts twice: the first fills caches.
-_COUNT = f"""
+_EXCLUDE = f"""
 import fcntl, os, struct, sys
 device = os.open("/dev/sparc", os.O_RDWR)
 target = struct.pack("<iI{wire.TARGET.size - 8}x", int(sys.argv[1]), {wire.WITH_DESCENDANTS})
 fcntl.ioctl(device, {wire.IOC_EXCLUDE}, bytearray(target))
+"""
+# Counts twice: the first fills caches.
+_COUNT = f"""{_EXCLUDE}
 for _ in range(2):
     answer = bytearray({abi.Collect.sizeof()})
     fcntl.ioctl(device, {abi.IOC_COLLECT}, answer)
@@ -36,16 +40,35 @@ print(answer.hex())
 """
 
 
+# The first ones fill caches.
+_DAYS, _WARM = 12, 2
+
+
 class Counted:
-    """A guest whose clock counts instructions, with the module and without the service."""
+    """A guest whose clock counts instructions."""
 
     def __init__(self, lab: Lab, memory: int) -> None:
         machine = lab.up(Settings(f"counted{memory}", "qemu", memory=memory, counted=True))
         assert isinstance(machine, QemuMachine)
-        self.machine = machine
-        machine.put(lab.build_module(_KMOD), "/root/sparc.ko")
-        machine.put(compile_for_guests(lab, _HERE / "dirty.c"), "/root/dirty")
+        self._lab, self.machine = lab, machine
+        for name in ("dirty", "workload"):
+            machine.put(compile_for_guests(lab, _HERE / f"{name}.c"), f"/root/{name}")
+
+    def load(self) -> None:
+        """The module, without the service."""
+        self.machine.put(self._lab.build_module(_KMOD), "/root/sparc.ko")
         self.sh("insmod /root/sparc.ko")
+
+    def days(self) -> list[int]:
+        """Instructions of the same programs each time."""
+        return [int(word) for word in self.sh(f"/root/workload {_DAYS}").split()][_WARM:]
+
+    def exclude(self) -> None:
+        """Somebody, who rests."""
+        self.sh(f"""
+            setsid sleep 100000 </dev/null >/dev/null 2>&1 &
+            python3 -c '{_EXCLUDE}' $!
+        """)
 
     def sh(self, script: str) -> str:
         """What a script printed; it has to succeed."""
@@ -76,33 +99,54 @@ class Counted:
             "drop": manifest.drop_pages,
             "stash": manifest.stash_pages,
             "extents": manifest.extents,
+            "bitmap_bytes": 2 * abi.bitmap_bytes(manifest.ram_pages),
+            "run_bytes": manifest.run_bytes,
             "instructions": answer.collect_ns,
         }
 
 
-def _counts(memory: list[int], processes: list[int], excluded: list[int]) -> Iterator[Any]:
-    with Lab(owned=True) as lab:
-        for size in memory:
-            guest = Counted(lab, size)
-            yield {"experiment": "guest-memory", "memory": size, **guest.count(0, 16)}
-            if size == memory[-1]:
-                for more in processes:
-                    yield {"experiment": "guest-processes", "memory": size, **guest.count(more, 16)}
-                for more in excluded:
-                    yield {"experiment": "guest-excluded", "memory": size, **guest.count(0, more)}
-            lab.down(guest.machine.name)
+def _counts(
+    guest: Counted, memory: int, processes: list[int], excluded: list[int]
+) -> Iterator[Measured]:
+    yield {"experiment": "guest-memory", "memory": memory, **guest.count(0, 16)}
+    for more in processes:
+        yield {"experiment": "guest-processes", "memory": memory, **guest.count(more, 16)}
+    for more in excluded:
+        yield {"experiment": "guest-excluded", "memory": memory, **guest.count(0, more)}
+
+
+def _everyday(lab: Lab) -> Iterator[Measured]:
+    guest = Counted(lab, _EVERYDAY_MB)
+    for case, begin in {
+        "no module": lambda: None,
+        "module": guest.load,
+        "somebody excluded": guest.exclude,
+    }.items():
+        begin()
+        yield {"experiment": "guest-everyday", "case": case, "instructions": guest.days()}
+    lab.down(guest.machine.name)
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--memory", default="512,1024,2048,4096", show_default=True, callback=numbers)
-@click.option("--processes", default="10,100,400", show_default=True, callback=numbers)
-@click.option("--excluded", default="1,64,256,1024", show_default=True, callback=numbers)
-def main(out: Path, memory: list[int], processes: list[int], excluded: list[int]) -> None:
-    """Count, and add what was counted to a file."""
-    with out.open("a") as file:
-        for counted in _counts(memory, processes, excluded):
-            print(json.dumps(counted), file=file, flush=True)
+@click.option("--memory", default="512,1024,2048,4096,65536", show_default=True)
+@click.option("--more-memory", default=2048, show_default=True, help="Of the others.")
+@click.option("--processes", default="10,100,400", show_default=True)
+@click.option("--excluded", default="1,64,256,1024", show_default=True)
+def main(out: Path, memory: str, more_memory: int, processes: str, excluded: str) -> None:
+    """Count what FILE has not yet, and add it."""
+    results = Results(out)
+    with Lab(owned=True) as lab:
+        for size in numbers(memory):
+            if results.has(experiment="guest-memory", memory=size):
+                continue
+            guest = Counted(lab, size)
+            guest.load()
+            more = (numbers(processes), numbers(excluded)) if size == more_memory else ([], [])
+            results.add(*_counts(guest, size, *more))
+            lab.down(guest.machine.name)
+        if not results.has(experiment="guest-everyday"):
+            results.add(*_everyday(lab))
 
 
 if __name__ == "__main__":

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from sparc_lab import Lab, Settings, VirtualBoxMachine
 
+from tools.bench.footprint import Footprint
+from tools.bench.vbox_log import between
 from tools.protect import compile_for_guests, install_guest, install_pack
 
-__all__ = ["SYSTEMS", "Subject"]
+__all__ = ["PACK", "SYSTEMS", "Subject"]
 
 SYSTEMS = ("default", "sparc")
+PACK = "pack"
+"""sparc's pack in VirtualBox, and nothing in the guest."""
 
-_FRESH = "fresh"
+_FRESH, _READY = "fresh", "ready"
 _DIRTY = Path(__file__).parent / "dirty.c"
+_HISTORY = "/run/sparc/history"
 # Where each instruction is interpreted, the guest answers in seconds.
 _TIMEOUT_MS = "600000"
 _GUEST_SECONDS = 1800
-_STATE = re.compile(
-    r"^(\d+):(\d\d):(\d\d\.\d+) Changing the VM state from '(\w+)' to '(\w+)'", re.M
-)
 
 
 class Subject:
@@ -35,39 +36,52 @@ class Subject:
         """Start it: `memory` in MB. A lab has either only machines with sparc, or none."""
         self.system = system
         self.memory = memory
-        if system == "sparc":
+        if system != "default":
             install_pack(lab)
         machine = lab.up(Settings(f"{system}{memory}", "virtualbox", memory=memory))
         assert isinstance(machine, VirtualBoxMachine)
         self._machine = machine
         machine.put(compile_for_guests(lab, _DIRTY), "/root/dirty")
         if system == "sparc":
-            machine.manage("setextradata", machine.name, "SPARC/TimeoutMs", _TIMEOUT_MS)
+            self._set("TimeoutMs", _TIMEOUT_MS)
             install_guest(lab, machine)
         machine.checkpoint(_FRESH)
         machine.power_off()
 
     @classmethod
     @contextlib.contextmanager
-    def pair(cls, memory: int) -> Iterator[dict[str, Subject]]:
-        """One of each system, both off."""
+    def pair(cls, memory: int, second: str = "sparc") -> Iterator[list[Subject]]:
+        """Default and another, both off."""
         with contextlib.ExitStack() as stack:
-            yield {
-                system: cls(stack.enter_context(Lab(owned=True)), memory, system)
-                for system in SYSTEMS
-            }
+            yield [
+                cls(stack.enter_context(Lab(owned=True)), memory, system)
+                for system in ("default", second)
+            ]
+
+    def make_ready(self, bring_about: Callable[[Subject], None]) -> None:
+        """Do something to the fresh machine, and keep that state for `ready`."""
+        self._forget(_READY)
+        self._machine.restore(_FRESH)
+        bring_about(self)
+        # A checkpoint as it were of stock VirtualBox: nothing is taken out, so nobody is ended.
+        self._set("Policy", "off")
+        self._machine.checkpoint(_READY)
+        self._set("Policy")
+        self._machine.power_off()
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Let it go on from how it was at first; it is off afterwards, with no other checkpoint."""
-        self._machine.restore(_FRESH)
+    def ready(self) -> Iterator[None]:
+        """Let it go on from the state that was made ready; it is off afterwards."""
+        self._machine.restore(_READY)
+        # What the other one wrote is not for this one to wait for.
+        os.sync()
         try:
             yield
         finally:
             self._machine.power_off()
             for name in self._machine.checkpoints():
-                if name != _FRESH:
-                    self._machine.manage("snapshot", self._machine.name, "delete", name)
+                if name not in (_FRESH, _READY):
+                    self._forget(name)
 
     def dirty(self, megabytes: int, *, end: bool = False, exclude: bool = False) -> None:
         """A program fills so much memory and rests, or has to ``end``; sparc excludes it."""
@@ -83,25 +97,55 @@ class Subject:
     def checkpoint(self, name: str, way: str = "vboxmanage") -> dict[str, float]:
         """Take one. In seconds: the command (``command``), the part of it in which the guest's side
         of sparc prepared (``prepare``), how long the guest stood still for the host's part
-        (``still``), and what sparc's steps took; and ``file``, the size in bytes.
+        (``still``), and what each step took; and ``file``, the size in bytes.
         """
         began = time.monotonic()
         path = self._machine.checkpoint(name, way)
         took = time.monotonic() - began
-        report = path.with_name(path.stem + ".sparc.json")
-        steps: dict[str, Any] = {}
-        if report.exists():
-            told = json.loads(report.read_text())
-            assert told["clean"], told["message"]
-            steps = {step: us / 1e6 for step, us in told["steps_us"].items()}
-            steps["stash_bytes"] = told["stash_bytes"]
-            steps["drop_pages"] = told["pages"]["drop"]
+        size = path.stat().st_size
         return {
-            "prepare": 0.0,
-            **steps,
+            **{"prepare": 0.0, **self.reported(path)},
+            **self._logged(),
             "command": took,
-            "still": self._between("SUSPENDING", "RUNNING"),
-            "file": path.stat().st_size,
+            "file": size,
+        }
+
+    def reported(self, path: Path) -> dict[str, float]:
+        """What sparc's report beside a saved state has: seconds of each step, pages and bytes."""
+        report = path.with_name(path.stem + ".sparc.json")
+        if self.system == "default" or not report.exists():
+            return {}
+        told = json.loads(report.read_text())
+        assert told["clean"] or self.system == PACK, told["message"]
+        return {
+            **{step: us / 1e6 for step, us in told["steps_us"].items()},
+            "stash_bytes": told["stash_bytes"],
+            "stash_pages": told["pages"]["stash"],
+            "drop_pages": told["pages"]["drop"],
+            "extents": told["extents"],
+            "extent_bytes": sum(kind["bytes"] for kind in told["kinds"].values()),
+        }
+
+    def weighed_checkpoint(self, name: str) -> tuple[Path, dict[str, int]]:
+        """Take one; its file, and the bytes that the machine's process had in addition meanwhile:
+        ``locked`` in memory, and ``anonymous``.
+        """
+        process = self._machine.recorded("vm")
+        assert process
+        with Footprint(process.pid) as footprint:
+            path = self._machine.checkpoint(name)
+        return path, {"locked": footprint.locked, "anonymous": footprint.anonymous}
+
+    def in_guest(self) -> dict[str, float]:
+        """Seconds, by the guest's clock, of what the last checkpoint had it do."""
+        if self.system != "sparc":
+            return {}
+        noted = json.loads(self._sh(f"until [ -s {_HISTORY} ]; do sleep 0.2; done; cat {_HISTORY}"))
+        told = noted["checkpoint"] or {}
+        return {
+            f"guest_{step}": told[f"{step}_us"] / 1e6
+            for step in ("freeze", "collect", "thaw", "total")
+            if f"{step}_us" in told
         }
 
     def restore(self, name: str) -> float:
@@ -109,20 +153,28 @@ class Subject:
         self._machine.restore(name, paused=True)
         return self._between("LOADING", "SUSPENDED")
 
-    def _sh(self, script: str) -> None:
+    def _logged(self) -> dict[str, float]:
+        return {
+            "still": self._between("SUSPENDING", "RUNNING"),
+            "suspending": self._between("SUSPENDING", "SUSPENDED"),
+            "saving": self._between("SAVING", "SUSPENDED"),
+            "resuming": self._between("RESUMING", "RUNNING"),
+        }
+
+    def _between(self, first: str, last: str) -> float:
+        return between(self._machine.folder / "Logs/VBox.log", first, last)
+
+    def _forget(self, name: str) -> None:
+        if name in self._machine.checkpoints():
+            self._machine.manage("snapshot", self._machine.name, "delete", name)
+
+    def _set(self, key: str, *value: str) -> None:
+        """Without a value there is none any more."""
+        self._machine.manage("setextradata", self._machine.name, f"SPARC/{key}", *value)
+
+    def _sh(self, script: str) -> str:
         path = "export PATH=/usr/local/sbin:/usr/local/bin:$PATH\n"
         done = self._machine.shell(path + script, _GUEST_SECONDS)
         if done.status:
             raise RuntimeError(done.stdout + done.stderr)
-
-    def _between(self, first: str, last: str) -> float:
-        """Seconds from when it last came into one state to when it then came into the other."""
-        log = (self._machine.folder / "Logs/VBox.log").read_text(errors="replace")
-        start, took = 0.0, float("nan")
-        for hours, minutes, seconds, _, state in _STATE.findall(log):
-            now = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-            if state == first:
-                start = now
-            elif state == last:
-                took = now - start
-        return took
+        return done.text

@@ -25,6 +25,8 @@ _CLOCKS = {
     False: ("-accel", "tcg,thread=multi"),
     True: ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"),
 }
+# Who only counts may count in more memory than the host has: most of it is never touched.
+_RESERVED = {False: "on", True: "off"}
 # Where RAM goes on above the chipset's hole for devices: bytes.
 _HIGH_START = 1 << 32
 
@@ -48,9 +50,12 @@ class QemuMachine(Machine):
         folder = self.folder
         (root,) = folder.glob("root.*")
         exchange = f"file={folder}/exchange.raw,format=raw,if=ide,file.locking=off"
+        memory = f"size={self.settings.memory}M,reserve={_RESERVED[self.settings.counted]}"
         argv = [
             "qemu-system-x86_64",
-            *("-name", self.name, "-M", f"pc,max-ram-below-4g={self.settings.low}M"),
+            *("-name", self.name),
+            *("-M", f"pc,max-ram-below-4g={self.settings.low}M,memory-backend=ram"),
+            *("-object", f"memory-backend-ram,id=ram,{memory}"),
             *_CLOCKS[self.settings.counted],
             *("-cpu", _CPU, "-nodefaults", "-display", "none"),
             *("-m", str(self.settings.memory), "-smp", str(self.settings.cpus), "-vga", "std"),

@@ -66,7 +66,9 @@ def _by_memory(lines: Lines, docs: Path) -> str:
         [
             "## A program fills 70 % of memory",
             "It has ended (`freed`), lives (`alive`), or there is none (`idle`). A program of 10 MB"
-            " is excluded in each case. Each round begins with the same state of the same machine.",
+            " is excluded in each case. Each round begins with the same state of the same machine."
+            " What was freed has its content still, as with distributions' kernels, which clear"
+            " pages for their next user (`init_on_alloc`).",
             _picture("sparc against default, by guest memory", "memory"),
             _table(head, rows),
         ]

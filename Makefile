@@ -69,13 +69,13 @@ soak: prepare
 	$(PYTHON) -m tests.soak --minutes 120
 
 # Checkpoints with sparc and without: hours, on a machine that has nothing else to do. What was
-# measured stays in MEASURED, and a run that was interrupted goes on from there; `make bench-again`
-# begins anew. Less: make bench MEMORY=512,1024 ROUNDS=3 EXCLUDED=1,64
+# measured stays in MEASURED and is on the page, and a run that was interrupted goes on from there;
+# `make bench-again` begins anew. Less: make bench MEMORY=512,1024 ROUNDS=3 EXCLUDED=1,64
 bench: prepare
-	$(PYTHON) -m tools.bench.files --out $(MEASURED)
-	$(PYTHON) -m tools.bench.guest_side --out $(MEASURED)
-	$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED) $(BENCH)
-	$(PYTHON) -m tools.bench.performance $(MEASURED)
+	$(PYTHON) -m tools.bench.files --out $(MEASURED) && \
+		$(PYTHON) -m tools.bench.guest_side --out $(MEASURED) && \
+		$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED) $(BENCH); \
+		measured=$$?; $(PYTHON) -m tools.bench.performance $(MEASURED) && exit $$measured
 
 bench-again:
 	rm -f $(MEASURED)

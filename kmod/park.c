@@ -72,6 +72,17 @@ static void kill_set(struct parking *parking)
 	}
 }
 
+/*
+ * No watchdog can look while interrupts are off, but for one that works with NMIs; when they are
+ * on again all find that nothing ran for as long as the machine stood still by its clock.
+ */
+static void wait_a_turn(u64 turn)
+{
+	cpu_relax();
+	if (!(turn % TOUCH_TURNS))
+		touch_nmi_watchdog();
+}
+
 /* What ends the park, or 0. */
 static u32 ending(struct parking *parking)
 {
@@ -93,11 +104,8 @@ static u32 ending(struct parking *parking)
 
 static void spin(struct parking *parking)
 {
-	for (; !(parking->outcome = ending(parking)); parking->turns++) {
-		cpu_relax();
-		if (!(parking->turns % TOUCH_TURNS))
-			touch_nmi_watchdog();
-	}
+	for (; !(parking->outcome = ending(parking)); parking->turns++)
+		wait_a_turn(parking->turns);
 	if (parking->outcome == SPARC_OUTCOME_RESTORED) {
 		sparc_objects_stopped(&parking->collection);
 		kill_set(parking);
@@ -129,7 +137,7 @@ static void lead(struct parking *parking)
 static int parked(void *data)
 {
 	struct parking *parking = data;
-	unsigned long turns = 0;
+	u64 turns = 0;
 
 	sparc_drain_lru();
 	sparc_registers_scrub();
@@ -137,12 +145,8 @@ static int parked(void *data)
 	if (smp_processor_id() == cpumask_first(cpu_online_mask))
 		lead(parking);
 	/* Pairs with the release in lead(). */
-	while (!smp_load_acquire(&parking->done)) {
-		cpu_relax();
-		if (!(++turns % TOUCH_TURNS))
-			touch_nmi_watchdog();
-	}
-	touch_softlockup_watchdog();
+	while (!smp_load_acquire(&parking->done))
+		wait_a_turn(turns++);
 	sparc_rcu_quiescent();
 	return 0;
 }

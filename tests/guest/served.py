@@ -42,13 +42,13 @@ class Scripts:
     def __init__(self, machine: QemuMachine) -> None:
         self.machine = machine
 
-    def sh(self, script: str) -> Result:
+    def sh(self, script: str, seconds: float = _SCRIPT_SECONDS) -> Result:
         """Run a script, however it ends; ``guestd`` and ``until_true`` are functions in it."""
-        return self.machine.shell(f"{_PRELUDE}\n{script}", _SCRIPT_SECONDS)
+        return self.machine.shell(f"{_PRELUDE}\n{script}", seconds)
 
-    def ok(self, script: str) -> str:
+    def ok(self, script: str, seconds: float = _SCRIPT_SECONDS) -> str:
         """Run a script that has to succeed; what it printed."""
-        result = self.sh(script)
+        result = self.sh(script, seconds)
         assert result.status == 0, (result.status, result.stdout + result.stderr)
         return result.text
 

@@ -17,6 +17,8 @@ from tools import guest_bundle
 
 _PROJECT = Path(__file__).parents[2]
 _FREEZE_SECONDS = 20
+# A guest that has not done so little by then does nothing at all.
+_ANSWER_SECONDS = 60
 _PATH = "export PATH=/usr/local/sbin:/usr/local/bin:$PATH\n"
 
 
@@ -233,7 +235,7 @@ def unfreezable(here: _Guest) -> Iterator[int]:
     pid = here.start("touch /mnt/stuck/file")
     time.sleep(0.5)
     yield pid
-    here.ok("fsfreeze -u /mnt/stuck; sleep 0.5; umount /mnt/stuck")
+    here.ok("fsfreeze -u /mnt/stuck; sleep 0.5; umount /mnt/stuck", _ANSWER_SECONDS)
 
 
 def test_a_process_that_cannot_be_frozen_is_named(here: _Guest, unfreezable: int) -> None:
@@ -261,7 +263,7 @@ def test_a_service_killed_while_all_are_frozen(here: _Guest, unfreezable: int) -
     status = here.host.wait(State.PARKED, State.FAILED)
     assert (status.state, status.reason) == (State.FAILED, Reason.NO_SERVICE)
     # That anything answers shows that it was thawed.
-    assert here.ok("cat /sys/fs/cgroup/*/cgroup.freeze | sort -u") == "0"
+    assert here.ok("cat /sys/fs/cgroup/*/cgroup.freeze | sort -u", _ANSWER_SECONDS) == "0"
     assert here.sh(f"kill -0 {service}").status != 0
     if here.systemd:
         here.ok(

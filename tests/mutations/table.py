@@ -171,8 +171,8 @@ MUTATIONS = (
     Mutation(
         "the watchdogs are told when a guest stood still",
         "kmod/park.c",
-        "\ttouch_softlockup_watchdog();\n\tsparc_rcu_quiescent();",
-        "",
+        "\t\ttouch_nmi_watchdog();",
+        "\t\t;",
         f"{_GUEST}::test_a_clock_that_jumps",
     ),
 )

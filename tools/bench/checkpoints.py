@@ -7,8 +7,10 @@ What a first round measured is left out, but for memory: the experiment ``host-m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -39,24 +41,31 @@ class Experiment:
     way: str = "vboxmanage"
     second: str = "sparc"
 
-    def run(self, results: Results, rounds: int) -> None:
+    @property
+    def machines(self) -> tuple[int, str]:
+        """Those with the same can be measured with the same pair."""
+        return self.memory, self.second
+
+    def missing(self, results: Results, rounds: int) -> dict[str, list[int]]:
+        """Which rounds of which case there are no lines of."""
+        own = {"experiment": self.name, "memory": self.memory}
+        found = {case: results.missing(rounds, case=case, **own) for case in self.cases}
+        return {case: numbers for case, numbers in found.items() if numbers}
+
+    def run(self, pair: list[Subject], results: Results, rounds: int) -> None:
         """Measure what is missing."""
-        missing = {
-            case: results.missing(rounds, experiment=self.name, memory=self.memory, case=case)
-            for case in self.cases
-        }
-        if not any(missing.values()):
-            return
-        with Subject.pair(self.memory, self.second) as pair:
-            for case, numbers in missing.items():
-                if not numbers:
-                    continue
-                for subject in pair:
-                    subject.make_ready(self.cases[case])
-                for subject in pair:
-                    self._first(subject, case, results)
-                for number in numbers:
-                    results.add(*(self._measure(one, case, number) for one in pair))
+        for case, left in self.missing(results, rounds).items():
+            self._say(case, "the machines are made ready")
+            for subject in pair:
+                subject.make_ready(self.cases[case])
+            for subject in pair:
+                self._first(subject, case, results)
+            for number in left:
+                self._say(case, f"round {number} of {rounds}")
+                results.add(*(self._measure(one, case, number) for one in pair))
+
+    def _say(self, case: str, what: str) -> None:
+        click.echo(f"{datetime.now():%H:%M:%S} {self.name}, {self.memory} MB, {case}: {what}")
 
     def _line(self, subject: Subject, case: str) -> dict[str, object]:
         own = {"experiment": self.name, "memory": self.memory, "case": case}
@@ -73,7 +82,7 @@ class Experiment:
 
     def _first(self, subject: Subject, case: str, results: Results) -> None:
         with subject.ready():
-            path, weighed = subject.weighed_checkpoint(_NAME)
+            path, weighed = subject.weighed_checkpoint(_NAME, self.way)
             found = {**weighed, **subject.reported(path)}
             if subject.system == "sparc" and self.name == "memory":
                 found |= what_is_left(path)
@@ -105,7 +114,9 @@ def _nothing(_: Subject) -> None:
 def experiments(
     memory: list[int], excluded: list[int], excluded_memory: int, live_memory: int, pack_memory: int
 ) -> list[Experiment]:
-    """All, those of the largest machines last. Sizes are in MB; 0 or none leaves one out."""
+    """All, in the order of what machines they take, the largest last. Sizes are in MB; 0 or none
+    leaves one out.
+    """
     found = [
         Experiment("memory", size, {case: partial(_in, case, size) for case in CASES})
         for size in memory
@@ -119,7 +130,7 @@ def experiments(
         found.append(Experiment("live", live_memory, cases, way="live"))
     if pack_memory:
         found.append(Experiment("pack", pack_memory, {"no module": _nothing}, second=PACK))
-    return sorted(found, key=lambda experiment: experiment.memory)
+    return sorted(found, key=lambda experiment: experiment.machines)
 
 
 @click.command()
@@ -141,10 +152,15 @@ def main(
 ) -> None:
     """Measure what FILE has not yet, and add it."""
     results = Results(out)
-    for experiment in experiments(
+    wanted = experiments(
         numbers(memory), numbers(excluded), excluded_memory, live_memory, pack_memory
-    ):
-        experiment.run(results, rounds)
+    )
+    for machines, group in itertools.groupby(wanted, key=lambda experiment: experiment.machines):
+        left = [experiment for experiment in group if experiment.missing(results, rounds)]
+        if left:
+            with Subject.pair(*machines) as pair:
+                for experiment in left:
+                    experiment.run(pair, results, rounds)
 
 
 if __name__ == "__main__":

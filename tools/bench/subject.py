@@ -134,14 +134,14 @@ class Subject:
             "extent_bytes": sum(kind["bytes"] for kind in told["kinds"].values()),
         }
 
-    def weighed_checkpoint(self, name: str) -> tuple[Path, dict[str, int]]:
+    def weighed_checkpoint(self, name: str, way: str) -> tuple[Path, dict[str, int]]:
         """Take one; its file, and the bytes that the machine's process had in addition meanwhile:
         ``locked`` in memory, and ``anonymous``.
         """
         process = self._machine.recorded("vm")
         assert process
         with Footprint(process.pid) as footprint:
-            path = self._machine.checkpoint(name)
+            path = self._machine.checkpoint(name, way)
         return path, {"locked": footprint.locked, "anonymous": footprint.anonymous}
 
     def in_guest(self) -> dict[str, float]:

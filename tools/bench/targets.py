@@ -142,7 +142,7 @@ def _growth_of_host(lines: Lines) -> float | None:
     sizes: dict[int, dict[str, int]] = {}
     for line in _of(lines, "host-memory"):
         if line["of"] == "memory" and line["case"] == "idle":
-            own = line["anonymous"] - line["locked"]
+            own = line["anonymous"] - line.get("stash_bytes", 0)
             sizes.setdefault(line["memory"], {})[line["system"]] = own
     more = [
         {"gb": memory / 1024, "kb": (own["sparc"] - own["default"]) / KB}

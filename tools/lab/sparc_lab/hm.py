@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .build import Outer
-from .errors import StartError, UsageError
+from .errors import CommandError, StartError, UsageError
 from .guestimage import guest_file
 from .machine import Settings
 from .processes import Process, wait_for
@@ -80,6 +80,16 @@ class HmMachine(VirtualBoxMachine):
         wait_for(lambda: ready.exists() or not process.alive(), timeout=_OUTER_SECONDS)
         if not ready.exists():
             raise StartError(f"the machine around {self.name} did not start", self.evidence())
+        if not wait_for(self._service_answers, timeout=_OUTER_SECONDS):
+            raise StartError(f"VirtualBox around {self.name} does not answer", self.evidence())
+
+    def _service_answers(self) -> bool:
+        """Whether VirtualBox's service starts: on a busy host its clients give it up too early."""
+        try:
+            self.manage("list", "vms")
+        except CommandError:
+            return False
+        return True
 
     def _outer_argv(self) -> list[str]:
         folder, files = self.folder, self.sandbox.files

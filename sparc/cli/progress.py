@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-__all__ = ["bar", "quiet"]
+__all__ = ["bar", "is_shown", "quiet"]
 
 _AFTER = 1.0
 _EVERY = 0.1
@@ -26,11 +26,16 @@ quiet = click.option(
 """Gives a command the option; `bar` looks for it by itself."""
 
 
+def is_shown() -> bool:
+    """Whether progress is: not with --quiet, nor where no terminal shows it."""
+    ctx = click.get_current_context(silent=True)
+    return sys.stderr.isatty() and not (ctx is not None and ctx.meta.get(_QUIET))
+
+
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yields a callback (done, total), or None with --quiet, or where no terminal shows it."""
-    ctx = click.get_current_context(silent=True)
-    if not sys.stderr.isatty() or (ctx is not None and ctx.meta.get(_QUIET)):
+    """Yields a callback (done, total), or None where no progress is to be shown."""
+    if not is_shown():
         yield None
         return
     started = last = time.monotonic()

@@ -23,7 +23,7 @@ def for_bcc(lab: Lab, folder: Path) -> dict[str, str]:
     own = Path(f"/lib/modules/{platform.release()}/build")
     if "BCC_KERNEL_SOURCE" in os.environ or own.is_dir():
         return {}
-    built = lab.module_target(_KERNEL).folder
+    built = lab.module_target(_KERNEL).folder.resolve()
     # Debian has what is the same for all flavours of a kernel in a folder of its own.
     found = re.search(r"/usr/src/(\S+-common)/", (built / "Makefile").read_text())
     assert found is not None

@@ -92,7 +92,7 @@ class Probes:
     def attach(self, vm: VmProcess) -> None:
         """Watch a process. Raises HostError where its VirtualBox is not known."""
         if len(self._of) >= _MOST_VMS:
-            raise HostError(f"more than {_MOST_VMS} VMs are not watched at a time", vm.name)
+            raise HostError(f"more than {_MOST_VMS} VMs are not watched at a time", vm.label)
         vms = self._bpf["vms"]
         vms[vms.Key(vm.pid)] = vms.Leaf()
         self._of[vm.pid] = []
@@ -114,7 +114,7 @@ class Probes:
         except Exception:
             raise HostError(
                 f"its process cannot be watched: no probe could be put at {function}",
-                vm.name,
+                vm.label,
                 "if the VM has not just ended, sparc doctor says whether its VirtualBox is known",
             ) from None
         finally:
@@ -140,6 +140,10 @@ class Probes:
         """What was counted so far in its last save, and how much RAM it has, in bytes."""
         vm = self._vm(pid)
         return _numbers(vm.numbers), int(vm.ram)
+
+    def is_saving(self, pid: int) -> bool:
+        """Whether its last save goes on."""
+        return bool(self._vm(pid).saving)
 
     def strays(self, pid: int) -> int:
         """How much was put so far in a save that had begun before it was watched."""

@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 __all__ = ["VmProcess", "find", "is_alive", "open_plain"]
 
 _VMM, _RUNTIME = "VBoxVMM.so", "VBoxRT.so"
-# Of the processes that run VMs: VirtualBoxVM, VBoxHeadless, VBoxSDL.
-_COMM = re.compile(r"VirtualBox|VBox")
+# Others have the libraries, too, and run no VM.
+_COMM = ("VirtualBoxVM", "VBoxHeadless", "VBoxSDL")
 _MAPPED = re.compile(r"^([0-9a-f]+-[0-9a-f]+) r\S* \S+ \S+ \d+ +(/.*)$", re.M)
 _MOST_SETTINGS = 16 << 20
 
@@ -48,6 +48,11 @@ class VmProcess:
         if not self.uuid:
             name, self.uuid, self.folder = _settings(self.pid, self.root)
             self.name = name or self.name or _asked(self.pid)
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return self.name or f"process {self.pid}"
 
     def path(self, path: str) -> Path:
         """Where here is what it calls so."""
@@ -97,7 +102,7 @@ def _started(pid: int) -> int:
 
 
 def _look(pid: int, known: set[tuple[int, int]]) -> VmProcess | None:
-    if not _COMM.match(Path(f"/proc/{pid}/comm").read_text()):
+    if Path(f"/proc/{pid}/comm").read_text().strip() not in _COMM:
         return None
     started = _started(pid)
     if (pid, started) in known:
@@ -116,15 +121,19 @@ def _look(pid: int, known: set[tuple[int, int]]) -> VmProcess | None:
 
 
 def _open_files(pid: int) -> Iterator[str]:
+    """By the paths that it knows them by."""
     try:
+        # To us, both stand below the root of its mounts, and it may be in a tree below that.
+        root = str(Path(f"/proc/{pid}/root").readlink())
         numbers = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return
     for number in numbers:
         try:
-            yield str(number.readlink())
+            path = str(number.readlink())
         except OSError:
             continue
+        yield path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def _settings(pid: int, root: int) -> tuple[str, str, str]:

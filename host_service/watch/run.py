@@ -13,7 +13,7 @@ from host_service.watch.probes import Probes
 from host_service.watch.processes import VmProcess
 from host_service.watch.saves import Follower, Save
 from host_service.watch.steps import Event, Step
-from host_service.watch.witness import Found, find_file, testify
+from host_service.watch.witness import Found, compare, find_file
 from sparc.sav import c_pgm
 
 __all__ = ["Progress", "Seen", "Watch"]
@@ -88,7 +88,7 @@ class Watch:
     @property
     def vms(self) -> list[str]:
         """The names of those that are watched."""
-        return sorted(one.vm.name for one in self._watched.values())
+        return sorted(one.vm.label for one in self._watched.values())
 
     def look(self, seconds: float) -> list[Seen]:
         """Wait so long at most; the saves that have ended meanwhile."""
@@ -101,6 +101,7 @@ class Watch:
         for one in self._watched.values():
             if one.follower.under_way:
                 one.files |= one.vm.saving()
+                done += self._over(one, one.follower.under_way)
             self._note_strays(one)
             done += [self._seen(one, save) for save in one.follower.late(now)]
         return done
@@ -120,7 +121,7 @@ class Watch:
         for pid, one in self._watched.items():
             if one.follower.under_way:
                 numbers, ram = self._probes.numbers(pid)
-                found.append(Progress(one.vm.name, numbers.ram, ram // c_pgm.PAGE))
+                found.append(Progress(one.vm.label, numbers.ram, ram // c_pgm.PAGE))
         return found
 
     def _taken(self) -> list[Event]:
@@ -138,17 +139,27 @@ class Watch:
         for save in one.follower.step(event):
             yield self._seen(one, save)
 
+    def _over(self, one: _Watched, save: Save) -> list[Seen]:
+        """A save has ended, and the step that says so was lost."""
+        if self._probes.is_saving(save.pid):
+            return []
+        # Only now it is sure that there is no such step to come.
+        self._probes.poll(0)
+        done = [seen for event in self._taken() for seen in self._step(event)]
+        numbers, _ = self._probes.numbers(save.pid)
+        return done + [self._seen(one, over) for over in one.follower.over(save.number, numbers)]
+
     def _seen(self, one: _Watched, save: Save) -> Seen:
         file = find_file(one.vm, save, one.files)
         if not self._witness:
             return Seen(one.vm, save, file, None)
         written = self._probes.take_written(save.pid, save.number)
-        return Seen(one.vm, save, file, testify(one.vm, save, file, written))
+        return Seen(one.vm, save, file, compare(one.vm, save, file, written))
 
     def _note_strays(self, one: _Watched) -> None:
         strays = self._probes.strays(one.vm.pid)
         if strays and not one.strays:
-            self.troubles.append(HostError(_MISSED, one.vm.name, "let it end, and save again"))
+            self.troubles.append(HostError(_MISSED, one.vm.label, "let it end, and save again"))
         one.strays = strays
 
     # -- processes

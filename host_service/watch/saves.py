@@ -211,7 +211,7 @@ class Follower:
             event.save,
             datetime.fromtimestamp((time.time_ns() - ago) / 1e9, UTC),
             event.time,
-            keeps=bool(event.value),
+            keeps=event.step != Step.SAVE or bool(event.value),
             teleport=event.step == Step.TELEPORT,
             cut=cut,
         )
@@ -263,6 +263,13 @@ class Follower:
         """The save after which the VM has not gone on for a while."""
         waits = self._waiting is not None and now - self._waiting.ended > self._WAIT_NS
         return self._let_go() if waits else []
+
+    def over(self, number: int, numbers: Numbers) -> list[Save]:
+        """That save has ended, and no step said so."""
+        if self._open is None or self._open.number != number:
+            return []
+        self._open.numbers = numbers
+        return [self._cut("its end was not seen")]
 
     def gone(self) -> list[Save]:
         """What is left when the process has ended."""

@@ -26,7 +26,7 @@ from sparc.sav.state import SavedState
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Found", "Result", "find_file", "testify"]
+__all__ = ["Found", "Result", "compare", "find_file"]
 
 _SHOWN = 16
 
@@ -109,7 +109,7 @@ def _footer(path: Path) -> tuple[int, int] | None:
     return footer.offset, footer.stream_crc
 
 
-def testify(vm: VmProcess, save: Save, path: str | None, written: npt.NDArray[np.uint64]) -> Found:
+def compare(vm: VmProcess, save: Save, path: str | None, written: npt.NDArray[np.uint64]) -> Found:
     """Compare a finished save with the frames of the pages that were `written` with content."""
     why = _unseen(save)
     if why:
@@ -123,13 +123,7 @@ def testify(vm: VmProcess, save: Save, path: str | None, written: npt.NDArray[np
     # By its descriptor: another file may be put there meanwhile.
     file = f"/proc/self/fd/{fd}"
     try:
-        with SavedState(file) as state:
-            if state.index.counts() != save.numbers.by_kind():
-                why = "the file has other pages than were seen being written"
-                return Found(Result.UNKNOWN, why)
-            return _compared(state, written)
-    except NoManifest as error:
-        return _without_list(file, error)
+        return _against(file, save, written)
     except SparcError as error:
         return Found(Result.UNKNOWN, "the file cannot be read", error=error)
     finally:
@@ -153,8 +147,16 @@ def _unseen(save: Save) -> str:
     return ""
 
 
-def _compared(state: SavedState, written: npt.NDArray[np.uint64]) -> Found:
-    manifest = read_manifest(state)
+def _against(file: str, save: Save, written: npt.NDArray[np.uint64]) -> Found:
+    """Raises SavError, NotReadable."""
+    with SavedState(file) as state:
+        if state.index.counts() != save.numbers.by_kind():
+            why = "the file has other pages than were seen being written"
+            return Found(Result.UNKNOWN, why)
+        try:
+            manifest = read_manifest(state)
+        except NoManifest as error:
+            return _without_list(file, error)
     listed = np.flatnonzero(manifest.drop | manifest.stash).astype(np.uint64)
     wrong = np.intersect1d(listed, written)
     return Found(

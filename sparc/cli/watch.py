@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sparc.cli.progress import is_shown, quiet
+from sparc.cli.progress import is_quiet, is_shown, quiet
 from sparc.cli.wording import words
 from sparc.printable import printable
 
@@ -75,7 +75,7 @@ def command(vm: str | None, verify: bool, count: int | None, as_json: bool) -> i
 
 def _greet(watch: Watch, vm: str | None) -> None:
     _complain(watch)
-    if not is_shown():
+    if is_quiet():
         return
     names = ", ".join(printable(name) for name in watch.vms)
     waits = (

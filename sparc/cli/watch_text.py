@@ -23,7 +23,7 @@ def lines(seen: Seen) -> Iterator[tuple[str, str | None]]:
     """Lines, each with its colour."""
     save = seen.save
     when = save.when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    yield f"{when}  {seen.vm.name or f'process {seen.vm.pid}'}  {_how(save)}", None
+    yield f"{when}  {seen.vm.label}  {_how(save)}", None
     if seen.file:
         yield f"  {seen.file}", None
     if save.phases:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
+from xml.sax.saxutils import quoteattr
 
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.ssm import Unit
@@ -22,7 +23,7 @@ UUID = "5b2a9b0e-6c1d-4f9a-8a53-3f9b1c2d4e5f"
 _SOURCES = Path(__file__).parent / "puppet"
 _SETTINGS = """<?xml version="1.0"?>
 <VirtualBox xmlns="http://www.virtualbox.org/" version="1.19-linux">
-  <Machine uuid="{%s}" name="%s" OSType="Linux26_64" snapshotFolder="Snapshots"/>
+  <Machine uuid="{%s}" name=%s OSType="Linux26_64" snapshotFolder="Snapshots"/>
 </VirtualBox>
 """
 _RAM = (c_pgm.RAM_ZERO, c_pgm.RAM_RAW, c_pgm.RAM_BALLOONED)
@@ -38,7 +39,7 @@ class Puppet:
         log = folder / name / "Logs/VBox.log"
         for made in (self.snapshots, log.parent):
             made.mkdir(parents=True)
-        (folder / name / f"{name}.vbox").write_text(_SETTINGS % (UUID, name))
+        (folder / name / f"{name}.vbox").write_text(_SETTINGS % (UUID, quoteattr(name)))
         for library in ("VBoxRT", "VBoxVMM"):
             built = folder / f"{library}.so"
             _compile(built, _SOURCES / f"{library}.c", "-shared", "-fPIC")
@@ -49,6 +50,10 @@ class Puppet:
             [program, log], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.play([])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +75,9 @@ class Puppet:
 
 
 def _compile(target: Path, source: Path, *options: str) -> None:
-    argv = ["gcc", "-O1", "-fno-ipa-icf", "-Wall", "-Wextra", "-Werror", "-o", target, source]
-    subprocess.run([*argv, *options], check=True)
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    argv = ["gcc", "-O1", "-fno-ipa-icf", *warnings, "-o", str(target), str(source), *options]
+    subprocess.run(argv, check=True)
 
 
 def calls(path: Path, *, goes_on: bool = True, status: int = 0) -> list[str]:

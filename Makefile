@@ -70,6 +70,7 @@ bench: prepare
 	rm -f $(MEASURED)
 	$(PYTHON) -m tools.bench.guest_side --out $(MEASURED)
 	$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED)
+	$(PYTHON) -m tools.bench.engines --out $(MEASURED)
 	$(PYTHON) -m tools.bench.performance $(MEASURED)
 
 # The documentation as a site, in build/docs/; tests/unit/test_docs.py does the same.

@@ -19,7 +19,6 @@ from sparc.sav import c_pgm
 __all__ = ["Progress", "Seen", "Watch"]
 
 _LOOK_NS = 500_000_000
-_MISSED = "a save was not seen: it had begun before it was watched"
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,8 @@ class Watch:
         """The saves that had begun, as far as they were seen."""
         done = [seen for event in self._taken() for seen in self._step(event)]
         for one in self._watched.values():
-            for save in one.follower.gone():
-                save.cut = save.cut and "it was not watched to its end"
-                done.append(self._seen(one, save))
+            left = one.follower.cut_off("it was not watched to its end")
+            done += [self._seen(one, save) for save in left]
         return done
 
     def progress(self) -> list[Progress]:
@@ -159,7 +157,8 @@ class Watch:
     def _note_strays(self, one: _Watched) -> None:
         strays = self._probes.strays(one.vm.pid)
         if strays and not one.strays:
-            self.troubles.append(HostError(_MISSED, one.vm.label, "let it end, and save again"))
+            missed = "a save was not seen: it had begun before it was watched"
+            self.troubles.append(HostError(missed, one.vm.label, "let it end, and save again"))
         one.strays = strays
 
     # -- processes
@@ -189,7 +188,8 @@ class Watch:
                 continue
             self._probes.poll(0)
             done += [seen for event in self._taken() for seen in self._step(event)]
-            done += [self._seen(one, save) for save in one.follower.gone()]
+            left = one.follower.cut_off("the VM's process ended in the middle of it")
+            done += [self._seen(one, save) for save in left]
             del self._watched[pid]
             self._probes.detach(pid)
             one.vm.close()

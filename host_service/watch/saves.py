@@ -271,9 +271,9 @@ class Follower:
         self._open.numbers = numbers
         return [self._cut("its end was not seen")]
 
-    def gone(self) -> list[Save]:
-        """What is left when the process has ended."""
+    def cut_off(self, why: str) -> list[Save]:
+        """What is left when no more is to come."""
         done = self._let_go()
         if self._open:
-            done.append(self._cut("the VM's process ended in the middle of it"))
+            done.append(self._cut(why))
         return done

@@ -122,7 +122,7 @@ def test_a_suspend_that_was_refused_is_none() -> None:
 def test_an_end_that_was_not_seen(end: str) -> None:
     follower = Follower()
     assert _play(follower, *_ENTRY, _unit("pgm")) == []
-    done = follower.gone() if end == "gone" else _play(follower, *_ENTRY, save=2)
+    done = follower.cut_off("it is gone") if end == "gone" else _play(follower, *_ENTRY, save=2)
     assert len(done) == 1 and done[0].cut and not done[0].saved
     assert (follower.under_way is not None) == (end == "next")
 

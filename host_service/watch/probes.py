@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Probes"]
 
-_MOST_VMS = 1024
+# bcc puts at most 1000 probes.
+_MOST_VMS = 64
 # Of 8 MB of guest memory each; the kernel takes memory for those alone that are needed.
 _MOST_BLOCKS = 65536
 _BLOCK_WORDS = 32

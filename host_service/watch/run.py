@@ -83,6 +83,8 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._probes.close()
+        for one in self._watched.values():
+            one.vm.close()
 
     @property
     def vms(self) -> list[str]:

@@ -79,9 +79,14 @@ class Save:
         return "live snapshot" if self.live else "snapshot"
 
     @property
+    def failed(self) -> bool:
+        """Whether VirtualBox said so: then no file is left."""
+        return self.status is not None and bool(self.status >> 31)
+
+    @property
     def saved(self) -> bool:
-        """Whether there is a whole file."""
-        return self.status is not None and not self.status >> 31 and self.footer is not None
+        """Whether there is a whole file, for all that was seen."""
+        return self.status is not None and not self.failed and self.footer is not None
 
     @property
     def size(self) -> int | None:

@@ -102,7 +102,7 @@ def _tell(seen: Seen, as_json: bool) -> bool:
     else:
         for line, colour in lines(seen):
             click.secho(printable(line), fg=colour)
-    return seen.found is None or seen.found.result.good or not seen.save.saved
+    return seen.found is None or seen.found.result.good or seen.save.failed
 
 
 @contextmanager

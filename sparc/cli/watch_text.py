@@ -33,7 +33,7 @@ def lines(seen: Seen) -> Iterator[tuple[str, str | None]]:
     if save.numbers.lost or save.numbers.odd:
         told = f"lost {save.numbers.lost}, not understood {save.numbers.odd}"
         yield f"  not everything was seen: {told}", "red"
-    if seen.found and save.saved:
+    if seen.found and not save.failed:
         yield f"  {_witness(seen.found)}", _COLOURS[seen.found.result.value]
 
 
@@ -41,7 +41,7 @@ def _how(save: Save) -> str:
     took = f" in {duration((save.ended - save.began) // 1000)}" if save.ended else ""
     if save.cut:
         return f"{save.kind}: {save.cut}"
-    if not save.saved:
+    if save.failed:
         status = save.as_json()["status"]
         return f"{save.kind}: failed{took} (VirtualBox's status {status})"
     still = f", the VM stood still for {duration(save.still)}" if save.still is not None else ""

@@ -206,12 +206,32 @@ def test_a_save_that_had_begun_is_told(puppet: Puppet) -> None:
 
 def test_a_vm_that_ends_in_the_middle(puppet: Puppet) -> None:
     lines = calls(_state(puppet.snapshots / "one.sav", kept=False))
-    with _command(puppet.name, "--json", "-n", "1") as process:
+    with _command(puppet.name, "--json", "--verify", "-n", "1") as process:
         puppet.play(lines[: len(lines) // 2])
         puppet.end()
         status, out, _ = _ended(process)
     told = json.loads(out)
-    assert status == 0 and not told["saved"] and "process ended" in told["cut"]
+    assert status == 1 and not told["saved"] and "process ended" in told["cut"]
+
+
+def test_a_save_that_fails_is_no_fault(puppet: Puppet) -> None:
+    lines = calls(_state(puppet.snapshots / "one.sav", kept=True), status=-1795)
+    with _command(puppet.name, "--verify", "-n", "1") as process:
+        puppet.play([line for line in lines if b"\nFooter".hex() not in line])
+        status, out, _ = _ended(process)
+    assert status == 0 and "failed" in out and "-1795" in out and "VERIFIED" not in out
+
+
+def test_quiet_says_nothing_but_saves(puppet: Puppet) -> None:
+    argv = [str(_SPARC), "watch", puppet.name, "--quiet", "-n", "1"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = calls(DATA / "plain.sav")
+    # It does not say when it has begun.
+    while process.poll() is None:
+        puppet.play(lines)
+        time.sleep(0.5)
+    out, err = process.communicate()
+    assert "snapshot" in out and "watching" not in err
 
 
 def test_vms_come_and_go(tmp_path: Path) -> None:

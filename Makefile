@@ -75,7 +75,8 @@ soak: prepare
 bench: prepare
 	$(PYTHON) -m tools.bench.files --out $(MEASURED) && \
 		$(PYTHON) -m tools.bench.guest_side --out $(MEASURED) && \
-		$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED) $(BENCH); \
+		$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED) $(BENCH) && \
+		$(PYTHON) -m tools.bench.engines --out $(MEASURED); \
 		measured=$$?; $(PYTHON) -m tools.bench.performance $(MEASURED) && exit $$measured
 
 bench-again:

@@ -29,11 +29,11 @@ _INSTALL = f"""
 """
 
 
-def install_pack(lab: Lab) -> None:
-    """Install the extension pack; machines that start from now on have it."""
+def install_pack(lab: Lab, pack: Path | None = None) -> None:
+    """Install the extension pack, or that one; machines that start from now on have it."""
     lab.start()
-    pack = shutil.copy(extension_pack.build(), lab.sandbox.files)
-    Installation(lab.sandbox).manage("extpack", "install", "--replace", str(pack))
+    copy = shutil.copy(pack or extension_pack.build(), lab.sandbox.files)
+    Installation(lab.sandbox).manage("extpack", "install", "--replace", str(copy))
 
 
 def uninstall_pack(lab: Lab) -> None:

@@ -34,6 +34,7 @@ _COMMANDS = {
     "shell": ("sparc.cli.shell", "Start a shell that is excluded with its terminal."),
     "status": ("sparc.cli.status", "Show what sparc does: in this guest, or on this host."),
     "top": ("sparc.cli.top", "Show, live, what is excluded here, or VMs and their checkpoints."),
+    "watch": ("sparc.cli.watch", "Show saves of this host's VMs as they happen, from outside."),
 }
 
 FAILED = 2

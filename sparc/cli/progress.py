@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-__all__ = ["bar", "quiet"]
+__all__ = ["bar", "is_quiet", "is_shown", "quiet"]
 
 _AFTER = 1.0
 _EVERY = 0.1
@@ -26,11 +26,21 @@ quiet = click.option(
 """Gives a command the option; `bar` looks for it by itself."""
 
 
+def is_quiet() -> bool:
+    """Whether the command was told --quiet."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.meta.get(_QUIET))
+
+
+def is_shown() -> bool:
+    """Whether progress is: not with --quiet, nor where no terminal shows it."""
+    return sys.stderr.isatty() and not is_quiet()
+
+
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yields a callback (done, total), or None with --quiet, or where no terminal shows it."""
-    ctx = click.get_current_context(silent=True)
-    if not sys.stderr.isatty() or (ctx is not None and ctx.meta.get(_QUIET)):
+    """Yields a callback (done, total), or None where no progress is to be shown."""
+    if not is_shown():
         yield None
         return
     started = last = time.monotonic()

@@ -175,4 +175,18 @@ MUTATIONS = (
         "\t\t;",
         f"{_GUEST}::test_a_clock_that_jumps",
     ),
+    Mutation(
+        "a witness tells of a page that was written and was not to be",
+        "host_service/watch/witness.py",
+        "Result.SOME if len(wrong) else Result.NONE,",
+        "Result.NONE,",
+        "tests/e2e/test_watch.py::test_a_listed_page_with_content_is_told",
+    ),
+    Mutation(
+        "a witness that missed something calls nothing clean",
+        "host_service/watch/probes.bpf.c",
+        "\t\tvm->numbers.lost++;\n\t\treturn;\n\t}\n\tblock->pages",
+        "\t\treturn;\n\t}\n\tblock->pages",
+        "tests/e2e/test_watch.py::test_what_finds_no_room_is_not_called_clean",
+    ),
 )

@@ -22,6 +22,7 @@ __all__ = ["MESSAGES", "pattern"]
 # Which argument of these says what happened.
 _RAISED = {
     "BadParameter": 0,
+    "Found": 1,
     "HostError": 0,
     "InstallationError": 0,
     "KernelNotRead": 0,
@@ -37,10 +38,11 @@ _RAISED = {
 }
 # Methods of a log, and of a report on what was left.
 _TOLD = {"error": 0, "warning": 0, "leave": 1, "wrong": 3, "_trouble": 0}
-_LOGS = {"log", "_log", "report", "found", "self"}
+_TOLD |= {"_cut": 0, "cut_off": 0, "_begin": 1}
+_LOGS = {"log", "_log", "report", "found", "self", "follower"}
 # Functions that return, or yield, what is said.
 _WORDING = {"_foreign", "_mismatch", "_words", "_damaged", "_not_a_saved_state"}
-_WORDING |= {"warnings", "remarks"}
+_WORDING |= {"warnings", "remarks", "_unseen", "_witness"}
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\""
 # In C, calls that tell something, and statements that say what is wrong.
 _TOLD_BY_C = (

@@ -26,7 +26,7 @@ def test_no_module_is_left_out() -> None:
     wanted = {
         path
         for part in _PARTS
-        for kind in ("*.py", "*.css")
+        for kind in ("*.py", "*.css", "*.bpf.c")
         for path in (_PROJECT / part).rglob(kind)
     }
     assert len(wanted) > 100

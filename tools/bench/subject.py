@@ -56,6 +56,15 @@ class Subject:
         machine.checkpoint(_FRESH)
         machine.power_off()
 
+    @property
+    def name(self) -> str:
+        """As VirtualBox knows it."""
+        return self._machine.name
+
+    def saved_state(self, name: str) -> Path:
+        """The file of a checkpoint."""
+        return self._machine.saved_state(name)
+
     @classmethod
     @contextlib.contextmanager
     def pair(cls, memory: int, second: str = "sparc") -> Iterator[list[Subject]]:

@@ -78,6 +78,7 @@ class Experiment:
             if found["prepare"]:
                 found |= subject.in_guest()
             found["restore"] = subject.restore(_NAME)
+            found["restore_disk"] = subject.restore(_NAME, cached=False)
         return {**self._line(subject, case), "round": number, **found}
 
     def _first(self, subject: Subject, case: str, results: Results) -> None:

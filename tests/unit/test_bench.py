@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tools.bench import targets
+from tools.bench.notes import NOTES
 from tools.bench.performance import write
 from tools.bench.ratios import ratios
 from tools.bench.results import Measured, Results
@@ -92,6 +93,16 @@ def test_a_target_is_reached_or_missed_by_what_was_measured() -> None:
     # More by 1 % alone does not do, if that is long.
     idle = _reached(_round(1, "idle", 10, 10.1))
     assert (idle["checkpoint at most 1.02"], idle["never more than 20 ms more"]) == (True, False)
+
+
+def test_what_is_missed_is_explained(tmp_path: Path) -> None:
+    known = {one.target for one in targets.targets([])}
+    assert set(NOTES) <= known
+    write(_round(1, "freed", 10, 6), tmp_path)
+    text = (tmp_path / "performance.md").read_text()
+    assert "*restore of a file in the page cache at most 0.5*: VirtualBox writes zeros" in text
+    write(_round(1, "freed", 10, 1), tmp_path)
+    assert "writes zeros" not in (tmp_path / "performance.md").read_text()
 
 
 def test_the_cost_of_each_megabyte_is_found() -> None:

@@ -5,10 +5,8 @@ PYTHON := $(VENV)/bin/python
 MEASURED ?= $(VENV)/measured.jsonl
 FUZZED ?= $(VENV)/fuzz
 # Of `make bench`: what is given of these is less, or more, than it measures by itself.
-BENCH = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MEMORY),--memory $(MEMORY)) \
-	$(if $(EXCLUDED),--excluded $(EXCLUDED)) \
-	$(if $(EXCLUDED_MEMORY),--excluded-memory $(EXCLUDED_MEMORY)) \
-	$(if $(LIVE_MEMORY),--live-memory $(LIVE_MEMORY))
+BENCH = $(foreach name,ROUNDS MEMORY CASES EXCLUDED EXCLUDED_MEMORY LIVE_MEMORY PACK_MEMORY,\
+	$(if $($(name)),--$(subst _,-,$(shell echo $(name) | tr A-Z a-z)) '$($(name))'))
 # What takes long and shows more of the same is for `make test-all`.
 SCOPE ?= -m "not long"
 FAULTS := $(addprefix tests/e2e/test_,faults.py other_version.py scrub.py starts.py stash.py)

@@ -159,7 +159,7 @@ MUTATIONS = (
         "kmod/thaw.c",
         "\t\tif (thaw && kernel_write",
         "\t\tif (false && kernel_write",
-        f"{_SERVICE}::test_a_service_killed_while_all_are_frozen",
+        f"{_SERVICE}::test_a_service_killed_while_all_are_frozen[lab]",
     ),
     Mutation(
         "children are excluded from their first instruction",
@@ -173,7 +173,7 @@ MUTATIONS = (
         "kmod/park.c",
         "\t\ttouch_nmi_watchdog();",
         "\t\t;",
-        f"{_GUEST}::test_a_clock_that_jumps",
+        f"{_GUEST}::test_a_clock_that_jumps[debian-6.1]",
     ),
     Mutation(
         "a witness tells of a page that was written and was not to be",

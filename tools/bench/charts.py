@@ -10,12 +10,13 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from tools.bench.ratios import METRICS, Ratio, ratios
+from tools.bench.ratios import Ratio, ratios
 from tools.bench.results import Measured
 
 __all__ = ["by_memory", "counts", "lines"]
 
 _DPI = 80
+_SHOWN = ("checkpoint", "file", "restore", "restore, disk")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -43,9 +44,9 @@ def _points(axis: Any, points: list[tuple[int, Ratio]], label: str) -> None:
 
 def by_memory(path: Path, measured: list[Measured]) -> None:
     """sparc / default of each metric against memory, a line for each case."""
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), sharey=True)
-    for axis, name in zip(axes, ("checkpoint", "file", "restore"), strict=True):
-        found = ratios(measured, METRICS[name])
+    figure, axes = pyplot.subplots(1, len(_SHOWN), figsize=(12, 3.6), sharey=True)
+    for axis, name in zip(axes, _SHOWN, strict=True):
+        found = ratios(measured, name)
         for case in dict.fromkeys(case for _, case in found):
             own = sorted((memory, ratio) for (memory, of), ratio in found.items() if of == case)
             _points(axis, own, case)

@@ -78,6 +78,7 @@ class Experiment:
             if found["prepare"]:
                 found |= subject.in_guest()
             found["restore"] = subject.restore(_NAME)
+            found["restore_disk"] = subject.restore(_NAME, cached=False)
         return {**self._line(subject, case), "round": number, **found}
 
     def _first(self, subject: Subject, case: str, results: Results) -> None:
@@ -112,22 +113,29 @@ def _nothing(_: Subject) -> None:
 
 
 def experiments(
-    memory: list[int], excluded: list[int], excluded_memory: int, live_memory: int, pack_memory: int
+    memory: list[int],
+    cases: list[str],
+    excluded: list[int],
+    excluded_memory: int,
+    live_memory: int,
+    pack_memory: int,
 ) -> list[Experiment]:
     """All, in the order of what machines they take, the largest last. Sizes are in MB; 0 or none
     leaves one out.
     """
     found = [
-        Experiment("memory", size, {case: partial(_in, case, size) for case in CASES})
+        Experiment("memory", size, {case: partial(_in, case, size) for case in cases})
         for size in memory
     ]
     if excluded:
-        cases = {str(size): partial(_excluded, size) for size in excluded}
-        found.append(Experiment("excluded", excluded_memory, cases))
+        sizes = {str(size): partial(_excluded, size) for size in excluded}
+        found.append(Experiment("excluded", excluded_memory, sizes))
     if live_memory:
-        who = {"nobody": False, "excluded": True}
-        cases = {case: partial(_live, exclude, live_memory) for case, exclude in who.items()}
-        found.append(Experiment("live", live_memory, cases, way="live"))
+        who = {
+            "nobody": partial(_live, False, live_memory),
+            "excluded": partial(_live, True, live_memory),
+        }
+        found.append(Experiment("live", live_memory, who, way="live"))
     if pack_memory:
         found.append(Experiment("pack", pack_memory, {"no module": _nothing}, second=PACK))
     return sorted(found, key=lambda experiment: experiment.machines)
@@ -137,6 +145,7 @@ def experiments(
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--memory", default="512,1024,2048,4096,8192", show_default=True)
+@click.option("--cases", default=",".join(CASES), show_default=True, help="Of --memory.")
 @click.option("--excluded", default="1,16,64,256,1024,4096", show_default=True)
 @click.option("--excluded-memory", default=6144, show_default=True)
 @click.option("--live-memory", default=1024, show_default=True)
@@ -145,6 +154,7 @@ def main(
     out: Path,
     rounds: int,
     memory: str,
+    cases: str,
     excluded: str,
     excluded_memory: int,
     live_memory: int,
@@ -153,7 +163,12 @@ def main(
     """Measure what FILE has not yet, and add it."""
     results = Results(out)
     wanted = experiments(
-        numbers(memory), numbers(excluded), excluded_memory, live_memory, pack_memory
+        numbers(memory),
+        [case for case in CASES if case in cases.split(",")],
+        numbers(excluded),
+        excluded_memory,
+        live_memory,
+        pack_memory,
     )
     for machines, group in itertools.groupby(wanted, key=lambda experiment: experiment.machines):
         left = [experiment for experiment in group if experiment.missing(results, rounds)]

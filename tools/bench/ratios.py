@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -17,7 +18,9 @@ METRICS: dict[str, Metric] = {
     "checkpoint": lambda one: one["command"] - one["prepare"],
     "still": lambda one: one["still"],
     "file": lambda one: one["file"],
+    # Of a file that was written just now, and of one that is on the disk alone.
     "restore": lambda one: one["restore"],
+    "restore, disk": lambda one: one["restore_disk"],
 }
 
 
@@ -41,14 +44,16 @@ class Ratio:
         return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def ratios(measured: Iterable[Measured], metric: Metric) -> dict[tuple[int, str], Ratio]:
-    """By memory in MB and case."""
+def ratios(measured: Iterable[Measured], name: str) -> dict[tuple[int, str], Ratio]:
+    """Of the metric of that name, by memory in MB and case, where it was measured."""
+    metric = METRICS[name]
     rounds: dict[tuple[int, str], dict[int, dict[str, float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
     for one in measured:
         system = one["system"] if one["system"] == "default" else "sparc"
-        rounds[one["memory"], one["case"]][one["round"]][system] = metric(one)
+        with contextlib.suppress(KeyError):
+            rounds[one["memory"], one["case"]][one["round"]][system] = metric(one)
     found = {}
     for key, pairs in rounds.items():
         whole = [pair for pair in pairs.values() if len(pair) == 2]

@@ -262,19 +262,18 @@ class Lab:
                 raise UsageError(message, f"sparc-lab down --name {earlier.name}")
         earlier.remove()
 
-    def _settings(self, name: str) -> dict[str, object]:
-        record = self.home / "files" / name / "run" / "machine.json"
-        return dict(json.loads(record.read_text()))
+    def _recorded(self, name: str) -> tuple[Settings, str]:
+        """How a machine is made, and its phase."""
+        record = json.loads((self.home / "files" / name / "run" / "machine.json").read_text())
+        phase = record.pop("phase")
+        return Settings(**record), phase
 
     def _phase(self, name: str) -> str:
-        return str(self._settings(name)["phase"])
+        return self._recorded(name)[1]
 
     def _machine(self, name: str) -> Machine:
-        record = self._settings(name)
-        kind = str(record["hypervisor"])
-        memory, cpus = (int(str(record[key])) for key in ("memory", "cpus"))
-        settings = Settings(name, kind, memory, cpus, str(record["kernel"]))
-        return _KINDS[kind](settings, self.sandbox)
+        settings, _ = self._recorded(name)
+        return _KINDS[settings.hypervisor](settings, self.sandbox)
 
     def _remove(self, machine: Machine) -> None:
         machine.remove()

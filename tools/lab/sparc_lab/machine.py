@@ -51,8 +51,9 @@ class Settings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", self.name):
             raise UsageError(f"{self.name!r} cannot be a name: letters, digits, '.', '_', '-'")
-        if not 16 <= self.memory <= 16384:
-            raise UsageError("memory is 16 to 16384 MB")
+        most = 65536 if self.counted else 16384
+        if not 16 <= self.memory <= most:
+            raise UsageError(f"memory is 16 to {most} MB")
         if not 1 <= self.cpus <= 8:
             raise UsageError("a machine has 1 to 8 CPUs")
         if self.kernel not in KERNELS:

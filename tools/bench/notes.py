@@ -1,0 +1,23 @@
+"""What bounds a target that is missed, and what was tried; shown only while it is."""
+
+from __future__ import annotations
+
+__all__ = ["NOTES"]
+
+NOTES = {
+    "restore of a file in the page cache at most 0.5": (
+        "VirtualBox writes zeros into each page that the file has as zero, and the host has yet to"
+        " give it the memory for that; it takes not much less than to copy a page out of the page"
+        " cache. So sparc's restore takes as long as that of an idle guest (below), and what it"
+        " saves is the reading of the file, which costs next to nothing here."
+    ),
+    "checkpoint at most 1.005": (
+        "what sparc adds on the host are the steps stash, zero and put back (below). How long"
+        " VirtualBox takes to compress and write the rest differs by more from round to round."
+    ),
+    "restore at most 1.00": (
+        "sparc does nothing while VirtualBox reads a file, which is smaller by what was kept out;"
+        " rounds differ by more."
+    ),
+}
+"""By target, as `targets.Target` has it."""

@@ -13,34 +13,33 @@ Each line of FILE is one measurement as JSON: experiment, memory (MB), engine, r
 `Subject.checkpoint` measured. Of `count` and `witness` also ``pages`` (records of pages) and
 ``probes`` (s: the save as the probes saw it, from VMR3Save's beginning to its end); of `scrub`
 ``scrub`` (s) and ``scrubbed`` (the file's size in bytes then). What a first round measured is left
-out.
+out; rounds that FILE has already are not measured anew.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from sparc_lab import Lab
 
 from host_service.watch.run import Watch
 from tools import kernel_headers
-from tools.bench.checkpoints import numbers
+from tools.bench.results import Results, numbers
 from tools.bench.subject import Subject
 
 __all__ = ["ENGINES"]
 
 ENGINES = ("none", "pack", "count", "witness", "scrub")
 
+_EXPERIMENT = "engines"
 _NAME = "measured"
+_FIRST = 0
 _SMALL_MB = 10
 _FILLED = 0.7
 _SECONDS = 60
@@ -73,37 +72,45 @@ def _scrubbed(subject: Subject) -> dict[str, float]:
     return {**measured, "scrub": took, "scrubbed": path.stat().st_size}
 
 
+def _freed(subject: Subject) -> None:
+    subject.dirty(int(subject.memory * _FILLED), end=True)
+    subject.dirty(_SMALL_MB, exclude=True)
+
+
 def _measure(subject: Subject, engine: str) -> dict[str, float]:
-    with subject.running():
-        subject.dirty(int(subject.memory * _FILLED), end=True)
-        subject.dirty(_SMALL_MB, exclude=True)
+    with subject.ready():
         if engine in ("count", "witness"):
             return _watched(subject, witness=engine == "witness")
         return _scrubbed(subject) if engine == "scrub" else subject.checkpoint(_NAME)
 
 
-def compared(memory: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """All engines, in each round."""
-    with Subject.pair(memory) as pair:
-        for number in range(rounds + 1):
-            for engine in ENGINES:
-                subject = pair["sparc" if engine == "pack" else "default"]
-                yield {"engine": engine, "round": number, **_measure(subject, engine)}
+def compare(memory: int, rounds: list[int], results: Results) -> None:
+    """Measure all engines in each of these rounds."""
+    with Subject.pair(memory) as (default, guarded):
+        for subject in (default, guarded):
+            subject.make_ready(_freed)
+        for number in (_FIRST, *rounds):
+            measured = [
+                {"engine": engine, **_measure(guarded if engine == "pack" else default, engine)}
+                for engine in ENGINES
+            ]
+            if number != _FIRST:
+                own = {"experiment": _EXPERIMENT, "memory": memory, "round": number}
+                results.add(*({**own, **one} for one in measured))
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--memory", default="1024", show_default=True, callback=numbers)
-def main(out: Path, rounds: int, memory: list[int]) -> None:
-    """Measure, and add what was measured to a file."""
-    with Lab(owned=True) as lab, tempfile.TemporaryDirectory() as headers, out.open("a") as file:
+@click.option("--memory", default="1024", show_default=True)
+def main(out: Path, rounds: int, memory: str) -> None:
+    """Measure what FILE has not yet, and add it."""
+    results = Results(out)
+    with Lab(owned=True) as lab, tempfile.TemporaryDirectory() as headers:
         os.environ.update(kernel_headers.for_bcc(lab, Path(headers)))
-        for size in memory:
-            for measured in compared(size, rounds):
-                if measured["round"]:
-                    line = {"experiment": "engines", "memory": size, **measured}
-                    print(json.dumps(line), file=file, flush=True)
+        for size in numbers(memory):
+            if left := results.missing(rounds, experiment=_EXPERIMENT, memory=size):
+                compare(size, left, results)
 
 
 if __name__ == "__main__":

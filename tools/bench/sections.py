@@ -196,7 +196,8 @@ def _engines(lines: Lines, _: Path) -> str:
     for engine in dict.fromkeys(line["engine"] for line in measured):
         own = [line for line in measured if line["engine"] == engine]
         then = statistics.median(line.get("scrub", 0.0) for line in own)
-        size = statistics.median(line.get("scrubbed", line["file"]) for line in own)
+        sizes = [line["scrubbed"] if "scrubbed" in line else line["file"] for line in own]
+        size = statistics.median(sizes)
         took = statistics.median(line["command"] - line["prepare"] for line in own)
         saving = statistics.median(line["saving"] for line in own)
         seconds = [f"{took:.2f}", f"{saving:.2f}", f"{then:.2f}" if then else ""]

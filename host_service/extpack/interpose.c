@@ -152,11 +152,16 @@ static void show_refusal(void)
 	static enum checkpoint_reason shown = REASON_OK;
 	bool again = checkpoint.refused && checkpoint.reason == shown;
 	char message[256];
+	size_t length;
 
 	shown = checkpoint.refused ? checkpoint.reason : REASON_OK;
 	if (!checkpoint.refused || again || !machine.vmm.runtime_error)
 		return;
 	report_message(&checkpoint, message, sizeof(message));
+	/* The dialog ends what it is told with a period of its own. */
+	length = strlen(message);
+	if (length && message[length - 1] == '.')
+		message[length - 1] = '\0';
 	machine.vmm.runtime_error(machine.vm, VBOX_RUNTIME_ERROR_NO_WAIT, "SparcCheckpoint",
 				  "No checkpoint was taken, since it would hold memory of programs that "
 				  "sparc keeps out. %s", message);
@@ -169,7 +174,7 @@ static void show_damage(void)
 		machine.vmm.runtime_error(machine.vm, VBOX_RUNTIME_ERROR_NO_WAIT, "SparcMemory",
 					  "%zu pieces of this machine's memory could not be put back after "
 					  "the checkpoint; they are zeros now. Restore an earlier "
-					  "checkpoint, or restart the machine.",
+					  "checkpoint, or restart the machine",
 					  checkpoint.not_put_back);
 }
 

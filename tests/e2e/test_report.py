@@ -5,9 +5,6 @@ It needs Chromium and no virtual machine: the checkpoint is made to order.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,20 +14,17 @@ import numpy.typing as npt
 import pytest
 from host.reporting import good_report, head_of, put_beside
 from parked import PAGE, parked
-from PIL import Image
 from samples import write_state
 
 from host_service.page.memory_map import Class
 from host_service.page.picture import COLOURS
 from sparc import abi
 from sparc.cli.main import main
+from tools.docs.browser import chromium, shoot
 
 _PAGES = 4096
 _WIDE, _PHONE, _HEIGHT = 1000, 360, 3000
-_SECONDS = 300
 _BACKGROUNDS = {"light": "#ffffff", "dark": "#0d1117"}
-# Chromium's own numbers for prefers-color-scheme.
-_SCHEMES = {"dark": "0", "light": "1"}
 
 Looked = npt.NDArray[np.uint8]
 Look = Callable[[str, int], Looked]
@@ -65,27 +59,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def look(page: Path) -> Look:
     """Shows the page in a scheme and at a width; the colours of its points, by row."""
-    browser = shutil.which("chromium")
-    if browser is None:
+    if chromium() is None:
         pytest.skip("there is no chromium here: apt install chromium")
 
     def run(scheme: str, width: int) -> Looked:
-        frame, shot = page.with_name("frame.html"), page.with_name("shot.png")
-        # A window has a least width, a frame has none.
-        style = f"border:0;width:{width}px;height:{_HEIGHT}px"
-        body = f'<body style="margin:0"><iframe src="{page.name}" style="{style}"></iframe>'
-        frame.write_text(f"<!DOCTYPE html>{body}")
-        argv = [browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage"]
-        argv += ["--no-first-run", "--hide-scrollbars", "--force-device-scale-factor=1"]
-        argv += ["--no-sandbox"] * (os.geteuid() == 0)
-        argv += [f"--user-data-dir={page.parent / 'profile'}", f"--window-size=1000,{_HEIGHT}"]
-        argv += [f"--blink-settings=preferredColorScheme={_SCHEMES[scheme]}"]
-        argv += [f"--screenshot={shot}", frame.as_uri()]
-        shot.unlink(missing_ok=True)
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
-        assert shot.exists(), done.stderr
-        with Image.open(shot) as image:
-            return np.asarray(image.convert("RGB"))[:, :width]
+        return np.asarray(shoot(page, scheme=scheme, width=width, height=_HEIGHT))
 
     return run
 

@@ -144,6 +144,6 @@ class HmMachine(VirtualBoxMachine):
         self.cut_outer_power()
         super().remove()
 
-    def window_screenshot(self, target: Path) -> None:
+    def window_screenshot(self, target: Path, title: str = "") -> None:
         """There is none."""
         raise UsageError(f"{self.name!r} has no window")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,6 +30,13 @@ _CONTROLLER = "IDE"
 _UARTS = (("--uart1", "0x3F8", "4", "ttyS0"), ("--uart2", "0x2F8", "3", "ttyS1"))
 _AT_REST = ("off", "saved", "aborted", "absent")
 _LAUNCHES = 3
+# Where and how VirtualBox Manager shows itself: its own extra data.
+_MANAGER = {
+    "LastWindowPosition": "0,0,900,560",
+    "SplitterSizes": "200,650",
+    "Tools/LastItemsSelected": "Machines,Snapshots",
+    "SnapshotManager/Details/Expanded": "true",
+}
 _TELLING = re.compile(r"VERR_|Guest state|Changing the VM state|Signal|Assert|full")
 _XML = "{http://www.virtualbox.org/}"
 
@@ -159,11 +167,11 @@ class VirtualBoxMachine(Machine):
         self.manage("controlvm", self.name, "screenshotpng", str(image))
         shutil.move(image, target)
 
-    def window_screenshot(self, target: Path) -> None:
-        """Write what VirtualBox's window shows to a PNG file."""
+    def window_screenshot(self, target: Path, title: str = "") -> None:
+        """Write what VirtualBox's windows show to a PNG file, or only the one with that title."""
         image = self.folder / "window.png"
         variables = {"DISPLAY": self._display()}
-        self.sandbox.run(TREE, ["import", "-window", "root", str(image)], env=variables)
+        self.sandbox.run(TREE, ["import", "-window", title or "root", str(image)], env=variables)
         shutil.move(image, target)
 
     def core(self, target: Path) -> None:
@@ -203,13 +211,38 @@ class VirtualBoxMachine(Machine):
                 raise LabError(f"VirtualBox's window took no snapshot {name!r}")
         return self.saved_state(name)
 
-    def ask_in_window(self, name: str) -> None:
-        """Ask for a checkpoint in VirtualBox's window, and do not wait for it."""
-        window.take_snapshot(self._xdotool, self.name, name)
+    def ask_in_window(self, name: str, look: Callable[[], None] | None = None) -> None:
+        """Ask for a checkpoint in VirtualBox's window, and do not wait for it.
+
+        ``look`` is called when all is filled in and only Ok has still to be clicked.
+        """
+        window.name_snapshot(self._xdotool, self.name, name)
+        if look is not None:
+            look()
+        window.confirm_snapshot(self._xdotool)
 
     def cancel_in_window(self) -> None:
         """Cancel what `ask_in_window` has asked for."""
         window.cancel_snapshot(self._xdotool, self.name)
+
+    def unfold_warning(self) -> None:
+        """Have VirtualBox's window show all of a warning that it shows."""
+        window.details_of_warning(self._xdotool, self.name)
+
+    @contextlib.contextmanager
+    def in_manager(self, name: str) -> Iterator[None]:
+        """VirtualBox Manager over this machine's window, with a checkpoint of it selected."""
+        place = list(self.checkpoints()).index(name)
+        uuid = self._information()["UUID"]
+        for key, value in {**_MANAGER, "LastItemSelected": f"m={uuid}"}.items():
+            self.manage("setextradata", "global", f"GUI/{key}", value)
+        variables = {"DISPLAY": self._display(), **self.installation.variables}
+        manager = self.spawn("manager", TREE, [f"{INSTALLED}/VirtualBox"], **variables)
+        try:
+            window.select_snapshot(self._xdotool, place)
+            yield
+        finally:
+            manager.end()
 
     def restore(self, name: str, timeout: float = 300, *, paused: bool = False) -> None:
         """Go back to a checkpoint and run from there, or if ``paused`` hold still there."""

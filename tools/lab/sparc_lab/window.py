@@ -6,13 +6,20 @@ lab's X display (96 dpi, no window manager, DejaVu Sans).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
 from .errors import CommandError, LabError
 from .processes import wait_for
 
-__all__ = ["cancel_snapshot", "take_snapshot"]
+__all__ = [
+    "cancel_snapshot",
+    "confirm_snapshot",
+    "details_of_warning",
+    "name_snapshot",
+    "select_snapshot",
+]
 
 Xdotool = Callable[..., str]
 
@@ -22,10 +29,18 @@ _NAME_FIELD = (160, 38)
 _OK_BUTTON = (98, 294)
 # In the list of notifications, where that of the snapshot comes first.
 _CANCEL_BUTTON = (693, 75)
+_DIALOG = "^Take Snapshot"
+_WARNING = "^VirtualBox - Warning"
+_DETAILS = (23, 123)
+# Of the window: where the warning fits in when its details are shown.
+_CORNER = (200, 40)
+# VirtualBox Manager, its list of snapshots.
+_MANAGER = "VirtualBox Manager$"
+_FIRST_SNAPSHOT = (320, 141)
 
 
-def take_snapshot(xdotool: Xdotool, title: str, name: str) -> None:
-    """Machine, Take Snapshot..., the name, Ok.
+def name_snapshot(xdotool: Xdotool, title: str, name: str) -> None:
+    """Machine, Take Snapshot..., the name.
 
     ``xdotool`` runs that program with its arguments; ``title`` is how the window's title begins.
 
@@ -44,12 +59,20 @@ def take_snapshot(xdotool: Xdotool, title: str, name: str) -> None:
     if not wait_for(menu_shown, timeout=10):
         raise LabError("the Machine menu did not open")
     _click(xdotool, menus[0], _TAKE_SNAPSHOT)
-    dialog = _window(xdotool, "^Take Snapshot")
+    dialog = _window(xdotool, _DIALOG)
     _click(xdotool, dialog, _NAME_FIELD)
     xdotool("key", "ctrl+a", "type", "--delay", "20", name)
     time.sleep(0.3)
-    _click(xdotool, dialog, _OK_BUTTON)
-    if not wait_for(lambda: not _search(xdotool, "^Take Snapshot"), timeout=10):
+
+
+def confirm_snapshot(xdotool: Xdotool) -> None:
+    """Ok, in the dialog that `name_snapshot` has left open.
+
+    Raises:
+        LabError: there is none, or it did not close.
+    """
+    _click(xdotool, _window(xdotool, _DIALOG), _OK_BUTTON)
+    if not wait_for(lambda: not _search(xdotool, _DIALOG), timeout=10):
         raise LabError("the snapshot dialog did not close")
 
 
@@ -60,6 +83,36 @@ def cancel_snapshot(xdotool: Xdotool, title: str) -> None:
         LabError: there is no such window.
     """
     _click(xdotool, _machine_window(xdotool, title), _CANCEL_BUTTON)
+
+
+def details_of_warning(xdotool: Xdotool, title: str) -> None:
+    """Unfold the details of the warning that the window shows, over the window.
+
+    Raises:
+        LabError: there is none.
+    """
+    dialog = _window(xdotool, _WARNING)
+    _click(xdotool, dialog, _DETAILS)
+    told = xdotool("getwindowgeometry", "--shell", _machine_window(xdotool, title))
+    place = re.search(r"X=(\d+)\nY=(\d+)", told)
+    assert place is not None
+    moved = [str(int(at) + by) for at, by in zip(place.groups(), _CORNER, strict=True)]
+    xdotool("windowmove", "--sync", dialog, *moved, "sleep", "1")
+
+
+def select_snapshot(xdotool: Xdotool, place: int) -> None:
+    """In VirtualBox Manager with its list of snapshots, select the one in that place, from 0.
+
+    Raises:
+        LabError: it does not show.
+    """
+    manager = _window(xdotool, _MANAGER)
+    # It lays itself out once it is there.
+    time.sleep(5)
+    _click(xdotool, manager, _FIRST_SNAPSHOT)
+    for _ in range(place):
+        xdotool("key", "Down", "sleep", "0.3")
+    time.sleep(1)
 
 
 def _machine_window(xdotool: Xdotool, title: str) -> str:

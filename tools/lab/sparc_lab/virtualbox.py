@@ -32,7 +32,7 @@ _AT_REST = ("off", "saved", "aborted", "absent")
 _LAUNCHES = 3
 # Where and how VirtualBox Manager shows itself: its own extra data.
 _MANAGER = {
-    "LastWindowPosition": "0,0,900,560",
+    "LastWindowPosition": "0,0,900,480",
     "SplitterSizes": "200,650",
     "Tools/LastItemsSelected": "Machines,Snapshots",
     "SnapshotManager/Details/Expanded": "true",

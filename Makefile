@@ -12,7 +12,7 @@ SCOPE ?= -m "not long"
 FAULTS := $(addprefix tests/e2e/test_,faults.py other_version.py scrub.py starts.py stash.py)
 
 .PHONY: demo test test-all test-e2e test-faults test-guest test-unit test-hm test-packages unit lint \
-	prepare fuzz endurance soak bench bench-again deb dist docs
+	prepare fuzz endurance soak bench bench-again deb dist docs pictures
 
 demo: prepare
 	$(PYTHON) -m tools.demo
@@ -84,6 +84,10 @@ bench-again:
 # The documentation as a site, in build/docs/; tests/unit/test_docs.py does the same.
 docs: prepare
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+# The pictures in it, taken of the real thing: ten minutes.
+pictures: prepare
+	$(PYTHON) -m tools.docs.pictures
 
 # Debian's packages, and Python's, into dist/; VERSION=... makes another one than the sources say.
 deb dist:

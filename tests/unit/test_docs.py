@@ -26,6 +26,7 @@ from guest_service import doctor as guest_doctor
 from guest_service.rules import CONDITIONS
 from host_service import doctor as host_doctor
 from sparc.cli.main import cli
+from tests import documented
 from tests.e2e.victims.programs import TORTURE_CHAPTERS
 from tools.docs import sequence
 
@@ -89,6 +90,15 @@ def test_the_pictures_are_what_the_script_draws() -> None:
     for name, steps in sequence.PICTURES.items():
         drawn = (DOCS / "assets" / name).read_text()
         assert drawn == sequence.draw(steps), "python -m tools.docs.sequence"
+
+
+def test_each_picture_is_shown_and_small() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    pictures = [path for path in (DOCS / "assets").iterdir() if path.suffix in (".png", ".svg")]
+    assert len(pictures) > 5
+    for path in pictures:
+        assert re.search(rf"!\[[^]]{{10,}}\]\([\w/]*assets/{path.name}[)#]", text), path
+        assert path.stat().st_size < 150_000, path
 
 
 # -- command lines
@@ -188,6 +198,30 @@ def test_there_are_command_lines_of_all_kinds() -> None:
 def test_a_slip_in_one_would_be_found(line: str) -> None:
     with pytest.raises(NotUnderstood):
         understand(line, whole=True)
+
+
+class _Same(dict[str, str]):
+    """Words that stand for themselves."""
+
+    def __missing__(self, word: str) -> str:
+        return word
+
+
+def test_each_command_line_is_run_by_a_test() -> None:
+    told = {line: page for page in documented.PAGES for line in documented.shown(page)}
+    assert len(told) > 60
+    run = {line for by in (documented.GUEST, documented.HOST) for _, line in documented.run_in(by)}
+    parts = {one for line in run for one in documented.commands(line, _Same())}
+    by_others = {*documented.ELSEWHERE, *documented.NOT_RUN}
+    left = {line: page for line, page in told.items() if line not in run | by_others | parts}
+    assert left == {}
+    assert by_others <= told.keys()
+
+
+@pytest.mark.parametrize("line", documented.ELSEWHERE)
+def test_what_runs_it_is_there(line: str) -> None:
+    test, there = documented.ELSEWHERE[line]
+    assert there in (PROJECT / test).read_text()
 
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:

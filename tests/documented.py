@@ -33,6 +33,7 @@ PAGES = ("README.md", *HERE, "docs/installing.md", "docs/troubleshooting.md")
 _BUILT, _TREE = "tests/packages/conftest.py", "tests/packages/tree.py"
 _DIST, _CLI = "tests/packages/test_dist.py", "tests/e2e/test_host_cli.py"
 _IN_GUEST, _ON_HOST = "tests/packages/test_guest.py", "tests/packages/test_host.py"
+_WATCH = "tests/e2e/test_watch.py"
 ELSEWHERE = {
     "sudo make test": (".ci/run", "make test"),
     "sudo make deb": (_BUILT, "tools/package"),
@@ -64,6 +65,11 @@ ELSEWHERE = {
         GUEST,
         "rmmod",
     ),
+    # They need bcc.
+    "sudo sparc watch [VM]": (_WATCH, '"watch", name'),
+    "sudo sparc watch": (_WATCH, "Watch(None"),
+    "sudo sparc watch VM --verify -n 1": (_WATCH, '"--verify", "-n", "1"'),
+    "sudo sparc watch --json": (_WATCH, '"--json"'),
     "sparc audit 'archive/**/*.sav' --secret-file F --scheduler tls://HOST:8786": (
         "tests/unit/test_cluster.py",
         "tls://",

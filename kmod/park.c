@@ -73,8 +73,8 @@ static void kill_set(struct parking *parking)
 }
 
 /*
- * No watchdog can look while interrupts are off, but for one that works with NMIs; when they are
- * on again all find that nothing ran for as long as the machine stood still by its clock.
+ * While interrupts are off, only a watchdog that works with NMIs can look: in a guest whose
+ * hypervisor shows it a PMU. What others find afterwards was not seen to make them complain.
  */
 static void wait_a_turn(u64 turn)
 {

@@ -169,13 +169,6 @@ MUTATIONS = (
         f"{_GUEST}::test_who_stands_in_the_way",
     ),
     Mutation(
-        "the watchdogs are told when a guest stood still",
-        "kmod/park.c",
-        "\t\ttouch_nmi_watchdog();",
-        "\t\t;",
-        f"{_GUEST}::test_a_clock_that_jumps[debian-6.1]",
-    ),
-    Mutation(
         "a witness tells of a page that was written and was not to be",
         "host_service/watch/witness.py",
         "Result.SOME if len(wrong) else Result.NONE,",

@@ -16,7 +16,7 @@ from sparc.sav import c_pgm
 from sparc.sav.state import SavedState
 
 if TYPE_CHECKING:
-    from sparc.audit.scan import AuditWalk
+    from sparc.audit.scan import AuditWalk, StreamAuditWalk
 
 __all__ = ["MAX_FINDINGS", "MAX_OF_ONE", "Collector"]
 
@@ -34,7 +34,7 @@ class Collector:
         self,
         report: Report,
         wanted: list[Pattern],
-        walk: AuditWalk,
+        walk: AuditWalk | StreamAuditWalk,
         raw: RawFound,
         state: SavedState,
     ) -> None:

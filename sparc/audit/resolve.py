@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from sparc.sav import c_pgm, c_ssm
-from sparc.sav.index import RUN_STRIDE, Place, Space
-from sparc.sav.record import record_size
+from sparc.sav import c_pgm
+from sparc.sav.index import Place, Space
 from sparc.sav.state import SavedState
 
 __all__ = ["Resolver", "Spot"]
@@ -41,6 +39,7 @@ class Resolver:
     def __init__(self, state: SavedState) -> None:
         self.state = state
         index = state.memory.index
+        self._stride = index.stride
         offset, page, count, kind, range_id = index.rows()
         stored = offset != 0
         # Rows are in the order of the file, so these are ascending.
@@ -77,15 +76,14 @@ class Resolver:
         unit = self._unit_at(at)
         if row >= 0:
             start, count = int(self._offset[row]), int(self._count[row])
-            step = (at - start) // RUN_STRIDE if count > 1 else 0
-            start += step * RUN_STRIDE
+            step = (at - start) // self._stride if count > 1 else 0
+            start += step * self._stride
             # A page's record is at most 4105 bytes; most offsets between pages end here.
             if step < count and at - start < PAGE + 16:
-                head = os.pread(self.state.fd, 8, start)
-                length, digits = record_size(head, 1)
-                inside = at - start - 1 - digits
+                before, length, plain = self.state.record(start)
+                inside = at - start - before
                 if inside >= 0 and inside + size <= length:
-                    if head[0] & 0x0F != c_ssm.REC_RAW:
+                    if not plain:
                         return None  # decompressed pages are searched
                     return self.spot(self._key(row) + step, inside, start)
         if unit is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from sparc.audit.report import Report
 from sparc.audit.resolve import Resolver, Spot
 from sparc.audit.split import Ends
 from sparc.audit.unpack import BATCH, Unpacked, unpack
-from sparc.errors import Damaged, LimitExceeded
+from sparc.errors import Damaged, LimitExceeded, NotReadable
+from sparc.qemu.state import StreamState
+from sparc.qemu.walk import StreamWalk, is_stream
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.index import RUN_STRIDE
 from sparc.sav.memory import Memory
@@ -29,7 +32,15 @@ from sparc.sav.walk import Walk
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["AuditWalk", "RejoinedWalk", "finish", "search", "stored_alone"]
+__all__ = [
+    "AuditWalk",
+    "RejoinedWalk",
+    "StreamAuditWalk",
+    "finish",
+    "search",
+    "stored_alone",
+    "walk_of",
+]
 
 PAGE = c_pgm.PAGE
 _PIECE = 1 << 20
@@ -37,17 +48,13 @@ _PIECE = 1 << 20
 Progress = Callable[[int, int], None]
 
 
-class AuditWalk(Walk):
-    """Searches unit contents and compressed pages on the way, and collects the ends of pages."""
+class Searching:
+    """What a walk finds: it searches unit contents on the way, and collects the ends of pages."""
 
-    def __init__(
-        self, stream: Stream, matcher: Matcher, budget: Budget, progress: Progress | None
-    ) -> None:
-        super().__init__(stream)
+    def __init__(self, matcher: Matcher, budget: Budget) -> None:
         self.matcher = matcher
         self.budget = budget
         self.ends = Ends()
-        self.on_progress = progress
         # (spot, pattern, layers, inner offset); as many as the matcher keeps.
         self.hits: list[tuple[Spot, int, tuple[str, ...], int]] = []
         self.candidates: list[tuple[Spot, int]] = []
@@ -89,7 +96,20 @@ class AuditWalk(Walk):
         spot = Spot("unit", unit.name, where, unit.data_offset)
         self.hits.append((spot, pattern, layers, offset if layers else 0))
 
-    # -- pages
+
+class AuditWalk(Searching, Walk):
+    """Searches compressed pages of VirtualBox's files on the way, too."""
+
+    def __init__(
+        self, stream: Stream, matcher: Matcher, budget: Budget, progress: Progress | None
+    ) -> None:
+        Walk.__init__(self, stream)
+        Searching.__init__(self, matcher, budget)
+        self.on_progress = progress
+
+    def state(self) -> SavedState:
+        """The file as this walk has understood it."""
+        return SavedState.of(self)
 
     def pages(self, memory: Memory, first_row: int) -> None:
         offset, page, count, kind, range_id = memory.index.rows(first_row)
@@ -97,8 +117,7 @@ class AuditWalk(Walk):
         if not stored.any():
             return
         offset, page, count = offset[stored], page[stored], count[stored]
-        space = _space_numbers(kind[stored], range_id[stored])
-        keys = space << np.uint64(32) | page
+        keys = page_keys(page, kind[stored], range_id[stored])
         base = np.uint64(self.stream.base)
         at = (offset - base).astype(np.int64)
         for row in np.flatnonzero(count > 1).tolist():
@@ -107,7 +126,8 @@ class AuditWalk(Walk):
         for row in plain.tolist():
             start = int(at[row])
             _, size = record_size(self.stream.buf, start + 1)
-            self._add_ends(start + 1 + size, 1, 0, int(keys[row]), int(offset[row]))
+            at_data = start + 1 + size
+            self.ends.add_run(self.stream.buf, at_data, 1, 0, int(keys[row]), int(offset[row]))
         for begin in range(0, len(packed), BATCH):
             rows = packed[begin : begin + BATCH]
             self._add(self.unpacked(at[rows]), keys[rows], offset[rows])
@@ -117,17 +137,7 @@ class AuditWalk(Walk):
         return unpack(self.stream.buf, self.stream.view, at, self.matcher)
 
     def _run_ends(self, at: int, count: int, key: int, offset: int) -> None:
-        self._add_ends(at + 4, count, RUN_STRIDE, key, offset)
-
-    def _add_ends(self, start: int, count: int, stride: int, key: int, offset: int) -> None:
-        shape, strides = (count, 4), (stride, 1)
-        buf = self.stream.buf
-        heads = np.ndarray(shape, np.uint8, buf, start, strides).copy().view("<u4")[:, 0]
-        tails = np.ndarray(shape, np.uint8, buf, start + PAGE - 4, strides).copy().view("<u4")[:, 0]
-        steps = np.arange(count, dtype=np.uint64)
-        self.ends.add(
-            heads, tails, np.uint64(key) + steps, np.uint64(offset) + steps * np.uint64(stride)
-        )
+        self.ends.add_run(self.stream.buf, at + 4, count, RUN_STRIDE, key, offset)
 
     def _add(self, found: Unpacked, keys: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
         """Take in what is in a batch of compressed pages."""
@@ -140,6 +150,41 @@ class AuditWalk(Walk):
         for row, inside, kind in found.candidates:
             spot = Resolver.spot(int(keys[row]), inside, int(offsets[row]))
             self.candidates.append((spot, kind))
+
+
+class StreamAuditWalk(Searching, StreamWalk):
+    """Of QEMU's files, in which all pages stand as they are."""
+
+    def __init__(
+        self, stream: Stream, matcher: Matcher, budget: Budget, progress: Progress | None
+    ) -> None:
+        StreamWalk.__init__(self, stream)
+        Searching.__init__(self, matcher, budget)
+        self.on_progress = progress
+
+    def state(self) -> StreamState:
+        """The file as this walk has understood it."""
+        return StreamState.of(self)
+
+    def pages(self, memory: Memory, first_row: int) -> None:
+        offset, page, count, kind, range_id = memory.index.rows(first_row)
+        stored = np.flatnonzero(offset != 0)
+        keys = page_keys(page, kind, range_id)
+        for row in stored.tolist():
+            for first in range(0, int(count[row]), BATCH):
+                some = min(BATCH, int(count[row]) - first)
+                at = int(offset[row]) + first * memory.index.stride
+                self._add_ends(at, some, memory.index.stride, int(keys[row]) + first)
+
+    def _add_ends(self, offset: int, count: int, stride: int, key: int) -> None:
+        try:
+            data = os.pread(self.stream.fd, count * stride, offset)
+        except OSError as error:
+            raise NotReadable(self.stream.path, error.strerror or str(error)) from error
+        whole = len(data) // stride
+        if whole < count:
+            self.bad(Damaged("page: the file ends inside it", offset, count * stride, len(data)))
+        self.ends.add_run(data, self.head, whole, stride, key, offset)
 
 
 class RejoinedWalk(AuditWalk):
@@ -176,14 +221,19 @@ def stored_alone(
     return single[form == c_ssm.REC_RAW], single[form == c_ssm.REC_LZF]
 
 
-def _space_numbers(kind: npt.NDArray[Any], range_id: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """The number of each page's space: 0 for RAM, else 1..3 << 8 | range id (Resolver.SPACES)."""
+def page_keys(
+    page: npt.NDArray[Any], kind: npt.NDArray[Any], range_id: npt.NDArray[Any]
+) -> npt.NDArray[np.uint64]:
+    """The keys of pages: their number, above it their space's, which is 0 for RAM, else
+    1..3 << 8 | range id (Resolver.SPACES)."""
     table = np.zeros(16, np.uint64)
     table[[c_pgm.MMIO2_RAW, c_pgm.MMIO2_ZERO]] = 1
     table[c_pgm.ROM_VIRGIN] = 2
     table[[c_pgm.ROM_SHADOW_RAW, c_pgm.ROM_SHADOW_ZERO]] = 3
     group = table[kind]
-    return np.where(group > 0, group << np.uint64(8) | range_id, np.uint64(0))
+    space = np.where(group > 0, group << np.uint64(8) | range_id, np.uint64(0))
+    keys: npt.NDArray[np.uint64] = space << np.uint64(32) | page
+    return keys
 
 
 def search(
@@ -195,7 +245,7 @@ def search(
     progress: Progress | None,
 ) -> None:
     """Fill in `report`: walk the file, and put together what the walk and `raw` found."""
-    walk = AuditWalk(stream, matcher, Budget(), progress)
+    walk = walk_of(stream, matcher, progress)
     walk.run()
     walk.finish()
     raw.help()
@@ -203,12 +253,23 @@ def search(
     finish(report, wanted, walk, raw)
 
 
-def finish(report: Report, wanted: list[Pattern], walk: AuditWalk, raw: RawFound) -> None:
+def walk_of(
+    stream: Stream, matcher: Matcher, progress: Progress | None = None
+) -> AuditWalk | StreamAuditWalk:
+    """What takes a file apart, by how it begins. Raises NotReadable."""
+    if is_stream(stream):
+        return StreamAuditWalk(stream, matcher, Budget(), progress)
+    return AuditWalk(stream, matcher, Budget(), progress)
+
+
+def finish(
+    report: Report, wanted: list[Pattern], walk: AuditWalk | StreamAuditWalk, raw: RawFound
+) -> None:
     """Fill in `report` from what a walk that has ended and a search of the bytes have found."""
     report.problems += walk.problems
     if raw.too_many or walk.matcher.gave_up:
         report.problems.append(LimitExceeded("compressed streams", 0, 0))
-    with SavedState.of(walk) as state:
+    with walk.state() as state:
         Collector(report, wanted, walk, raw, state).collect()
     if walk.budget.exceeded:
         report.problems.append(LimitExceeded(walk.budget.exceeded, 0, 0))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparc.audit.patterns import Pattern
+from sparc.sav import c_pgm
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,6 +47,20 @@ class Ends:
     ) -> None:
         """Append pages, all arrays of the same length."""
         self._parts.append((heads, tails, keys, offsets))
+
+    def add_run(
+        self, buf: bytes | bytearray, start: int, count: int, stride: int, key: int, offset: int
+    ) -> None:
+        """Append pages whose content stands in `buf` from `start` on, `stride` bytes apart; the
+        first has that key and file offset."""
+        shape, strides = (count, _KEY), (stride, 1)
+        heads, tails = (
+            np.ndarray(shape, np.uint8, buf, at, strides).copy().view("<u4")[:, 0]
+            for at in (start, start + c_pgm.PAGE - _KEY)
+        )
+        steps = np.arange(count, dtype=np.uint64)
+        offsets = np.uint64(offset) + steps * np.uint64(stride)
+        self.add(heads, tails, np.uint64(key) + steps, offsets)
 
     def joined(self) -> tuple[npt.NDArray[Any], ...]:
         """All of it: heads, tails, keys, offsets."""

@@ -147,7 +147,9 @@ def _plan(job: Job, path: str, matcher: Matcher) -> Plan:
     import numpy as np
 
     from sparc.audit.scan import stored_alone
+    from sparc.qemu.walk import StreamWalk, is_stream
     from sparc.sav.memory import Memory
+    from sparc.sav.stream import Stream
     from sparc.sav.walk import Walk
 
     parts = [np.empty(0, np.uint64)]
@@ -159,8 +161,10 @@ def _plan(job: Job, path: str, matcher: Matcher) -> Plan:
             _, packed = stored_alone(self.stream, offset[stored], count[stored])
             parts.append(offset[stored][packed])
 
-    with Rows(path) as walk:
-        version = _version(walk.stream.fd)
+    with Stream(path) as stream:
+        version = _version(stream.fd)
+        # QEMU compresses nothing here.
+        walk = StreamWalk(stream) if is_stream(stream) else Rows(stream)
         walk.run()
     return Plan(version, np.concatenate(parts))
 
@@ -182,8 +186,9 @@ def _unpacked(
 def _report(
     job: Job, path: str, matcher: Matcher, version: Version, *found: array[int] | Unpacked
 ) -> Report:
-    from sparc.audit.scan import RejoinedWalk, finish
+    from sparc.audit.scan import AuditWalk, RejoinedWalk, StreamAuditWalk, finish, walk_of
     from sparc.audit.unpack import Unpacked
+    from sparc.qemu.walk import is_stream
     from sparc.sav.stream import Stream
 
     raw = RawFound()
@@ -196,10 +201,12 @@ def _report(
     report = Report(path, job.secrets)
     with Stream(path) as stream:
         _check(stream.fd, path, version)
-        walk = RejoinedWalk(stream, matcher, unpacked)
+        walk: AuditWalk | StreamAuditWalk = RejoinedWalk(stream, matcher, unpacked)
+        if is_stream(stream):
+            walk = walk_of(stream, matcher)
         walk.run()
         walk.finish()
-        if not walk.same:
+        if isinstance(walk, RejoinedWalk) and not walk.same:
             raise NotReadable(path, _CHANGED)
         matcher.saturated |= unpacked.saturated
         matcher.gave_up |= unpacked.gave_up

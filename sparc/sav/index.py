@@ -52,12 +52,13 @@ class PageIndex:
 
     A row is (file offset of the first page's record, first page number, count, kind | range << 8);
     in RAM a page number is GPA >> 12, in a range the page's index. The pages of a row with a count
-    above 1 and a record each stand RUN_STRIDE bytes apart. 18 bytes a row, at most MAX_ROWS rows.
+    above 1 and a record each stand `stride` bytes apart. 18 bytes a row, at most MAX_ROWS rows.
     """
 
     MAX_ROWS = 1 << 24
 
-    def __init__(self) -> None:
+    def __init__(self, stride: int = RUN_STRIDE) -> None:
+        self.stride = stride
         self.offset = array("Q")
         self.page = array("I")
         self.count = array("I")
@@ -144,7 +145,7 @@ class PageIndex:
             return None
         row = int(table[page]) - 1
         kind, offset = self.tag[row] & 0xFF, self.offset[row]
-        return Place(kind, offset + (page - self.page[row]) * RUN_STRIDE if offset else 0)
+        return Place(kind, offset + (page - self.page[row]) * self.stride if offset else 0)
 
     def pages(self, space: Space = RAM) -> npt.NDArray[np.int64]:
         """The numbers of all pages the file has a record of, ascending."""

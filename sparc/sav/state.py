@@ -126,6 +126,13 @@ class SavedState:
             raise PageNotStored(page * c_pgm.PAGE)
         return self.content(place)
 
+    def record(self, start: int) -> tuple[int, int, bool]:
+        """Of a page's record at a file offset: bytes before its data, bytes of that, and whether
+        it is the page as it is."""
+        head = self.stored(start, 8)
+        size, digits = record_size(head, 1)
+        return 1 + digits, size, head[0] & 0x0F == c_ssm.REC_RAW
+
     def content(self, place: Place) -> bytes:
         """The 4096 bytes of a page, wherever the index found it."""
         if not place.offset:

@@ -224,6 +224,10 @@ class Builder:
                 key="-".join(entry.key for entry in (qemu, tree, initrd)),
             )
 
+    def newest_qemu(self) -> Path:
+        """A Debian tree with the newest QEMU."""
+        return self.get(qemu_tree())
+
     def target(self, kernel: str) -> Target:
         """What modules for a kernel by that name are built against."""
         if kernel == "lab":

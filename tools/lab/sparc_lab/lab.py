@@ -133,6 +133,8 @@ class Lab:
                 if isinstance(machine, HmMachine):
                     machine.start_outer(self._builder.outer())
                 if isinstance(machine, QemuMachine):
+                    if settings.newest:
+                        machine.find_newest(self._builder.newest_qemu())
                     machine.create(self._builder.guest(settings.kernel))
                 else:
                     machine.create(self.parts, stored=ready, hardware=hardware)

@@ -37,6 +37,8 @@ class Settings:
         cpus: number of virtual CPUs.
         counted: under QEMU, its clock goes on by a nanosecond with each instruction.
         low: under QEMU, MB of memory below 4 GB; what is more lies above.
+        shared: under QEMU, its memory is in a file that other processes can map.
+        newest: under QEMU, that is Debian sid's, and not bookworm's.
         kernel: one of ``KERNELS``; other ones than ``lab`` only under QEMU, for they are large.
     """
 
@@ -47,6 +49,8 @@ class Settings:
     kernel: str = "lab"
     counted: bool = False
     low: int = 3072
+    shared: bool = False
+    newest: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", self.name):
@@ -62,6 +66,8 @@ class Settings:
             raise UsageError("kernels other than the lab's own boot under QEMU only")
         if self.counted and (self.hypervisor, self.cpus) != ("qemu", 1):
             raise UsageError("instructions are counted under QEMU, of one CPU")
+        if (self.shared or self.newest) and self.hypervisor != "qemu":
+            raise UsageError("only QEMU's memory can be shared, and only QEMU be the newest")
 
 
 class Machine(ABC):

@@ -16,7 +16,7 @@ from .machine import Machine
 
 __all__ = ["QemuMachine"]
 
-_TREE = "tools"
+_TREE, _NEWEST_TREE = "tools", "qemu"
 _TRIES = 2
 # Without what makes kernels clear and copy memory by bytes, each of which is a step here.
 _CPU = "max,erms=off,fsrm=off"
@@ -47,6 +47,29 @@ class QemuMachine(Machine):
     def start(self, timeout: float) -> None:
         """See `Machine.start`."""
         self.start_relay()
+        argv = self.command_line()
+        for tries_left in reversed(range(_TRIES)):
+            process = self.spawn("vm", self.tree, argv)
+            try:
+                return self.await_agent(process, timeout)
+            except StartError:
+                # On a busy host an emulated kernel now and then resets as it boots.
+                again = tries_left and not process.alive()
+                process.end()
+                if not again:
+                    raise
+
+    @property
+    def tree(self) -> str:
+        """The tree whose QEMU it is."""
+        return _NEWEST_TREE if self.settings.newest else _TREE
+
+    def find_newest(self, path: Path) -> None:
+        """Have the tree with Debian sid's QEMU in the sandbox, for it and its like."""
+        self.sandbox.add(_NEWEST_TREE, path, beside=_TREE)
+
+    def command_line(self) -> list[str]:
+        """What starts it."""
         folder = self.folder
         (root,) = folder.glob("root.*")
         exchange = f"file={folder}/exchange.raw,format=raw,if=ide,file.locking=off"
@@ -68,16 +91,10 @@ class QemuMachine(Machine):
             argv += ["-initrd", f"{folder}/initrd"]
         for line in ("ttyS0", "ttyS1"):
             argv += ["-serial", f"unix:{folder}/{line}.vm,server=on,wait=off"]
-        for tries_left in reversed(range(_TRIES)):
-            process = self.spawn("vm", _TREE, argv)
-            try:
-                return self.await_agent(process, timeout)
-            except StartError:
-                # On a busy host an emulated kernel now and then resets as it boots.
-                again = tries_left and not process.alive()
-                process.end()
-                if not again:
-                    raise
+        if self.settings.shared:
+            size = f"id=ram0,size={self.settings.memory}M,share=on"
+            argv += ["-object", f"memory-backend-memfd,{size}", "-machine", "memory-backend=ram0"]
+        return argv
 
     def state(self) -> str:
         """See `Machine.state`."""

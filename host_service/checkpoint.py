@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from host_service import extension_pack, virtualbox
+from host_service import hypervisor as hypervisors
 from host_service.errors import HostError
 from host_service.kept_out import verdict_line
 from host_service.verdict import Verdict, judge
@@ -38,14 +40,25 @@ def default_name(now: datetime) -> str:
 
 
 def take(
-    vm: str, name: str, description: str = "", *, live: bool = False, tell: Tell | None = None
+    vm: str,
+    name: str,
+    description: str = "",
+    *,
+    live: bool = False,
+    hypervisor: str = "",
+    monitor: Path | None = None,
+    tell: Tell | None = None,
 ) -> Checkpoint:
-    """Take a checkpoint of a running or paused VM.
+    """Take a checkpoint of a running or paused VM, of that `hypervisor` or of the one that has it.
+
+    QEMU's are to run; `monitor` is the VM's QMP socket, where its command line does not say.
 
     Raises:
         HostError: nothing was taken. Without a pack in the VM or a module in its guest nothing is
             even tried.
     """
+    if monitor is not None or hypervisors.of(vm, hypervisor) == hypervisors.QEMU:
+        return _of_qemu(vm, name, description, live, monitor, tell)
     machine = virtualbox.find(vm)
     with virtualbox.translated(machine.name):
         _check(machine, name, live)
@@ -62,6 +75,21 @@ def take(
         undescribed = _describe(machine, snapshot, description, verdict)
         interrupted = late or stop.is_set()
         return Checkpoint(machine.name, machine.uuid, snapshot, verdict, interrupted, undescribed)
+
+
+def _of_qemu(
+    vm: str, name: str, description: str, live: bool, monitor: Path | None, tell: Tell | None
+) -> Checkpoint:
+    from host_service.qemu.checkpoint import take as take_of_qemu
+    from host_service.qemu.processes import process
+
+    if live or description:
+        raise HostError("QEMU's checkpoints are never live, and have no description", vm)
+    started = datetime.now(UTC)
+    done = take_of_qemu(process(vm, monitor), name, tell=tell)
+    verdict = judge(done.state_file, done.uuid, started)
+    snapshot = Snapshot("", done.name, done.taken, done.state_file)
+    return Checkpoint(done.vm, done.uuid, snapshot, verdict, done.interrupted)
 
 
 def _describe(machine: Machine, snapshot: Snapshot, given: str, verdict: Verdict) -> str:

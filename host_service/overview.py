@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from host_service.errors import HostError
 from host_service.kept_out import verdict_text
-from host_service.snapshots import Listed, Listing, data_of, listings
+from host_service.qemu.store import read_policy
+from host_service.snapshots import Listed, Listing, Vm, data_of, listings
 from host_service.status import Standing, policy_of, standing_data, standing_of
 from host_service.virtualbox.machine import State
 from sparc.frame import Frame, Table
@@ -48,6 +49,9 @@ def overview(vm: str | None) -> Frame:
 
 
 def _standing(listing: Listing) -> Standing:
+    if isinstance(listing.machine, Vm):
+        policy = read_policy(listing.machine.name).mode
+        return Standing(listing.machine, listing.state, None, "", policy, None)
     try:
         return standing_of(listing.machine)
     except HostError as error:

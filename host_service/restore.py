@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from host_service import hypervisor as hypervisors
 from host_service import journal, virtualbox
 from host_service.errors import HostError
 from host_service.verdict import Verdict, judge
@@ -47,16 +49,23 @@ def restore(
     *,
     force: bool = False,
     front_end: str = "",
+    hypervisor: str = "",
+    monitor: Path | None = None,
     starter: Starter | None = virtualbox.start,
     tell: Tell | None = None,
 ) -> Restored:
     """Make a VM what it was at a snapshot, and start it; in what ran it last, if none is named.
 
-    A VM that runs or is saved is given up only by `force`. Without `starter` it stays off.
+    A VM that runs or is saved is given up only by `force`. Without `starter` it stays off. One of
+    QEMU is started as it was started before, or loaded into the QEMU that waits at `monitor`.
 
     Raises:
         HostError: it was not restored, or not started; the cause says how far it came.
     """
+    if monitor is not None or hypervisors.of(vm, hypervisor) == hypervisors.QEMU:
+        if starter is None or front_end:
+            raise HostError("QEMU's VMs are started as they were before", vm, "leave options out")
+        return _of_qemu(vm, snapshot, force, monitor)
     machine = virtualbox.find(vm)
     with virtualbox.translated(machine.name):
         found = machine.snapshot(snapshot)
@@ -82,6 +91,14 @@ def restore(
         raise HostError(cause, machine.name, error.advice) from None
     unnoted = _note(machine, found, verdict, chosen)
     return Restored(machine.name, machine.uuid, found, verdict, chosen, unnoted)
+
+
+def _of_qemu(vm: str, name: str, force: bool, monitor: Path | None) -> Restored:
+    from host_service.qemu.restore import restore as restore_of_qemu
+
+    found, machine, verdict, unnoted = restore_of_qemu(vm, name, force=force, waiting=monitor)
+    snapshot = Snapshot("", found.name, found.taken, found.state_file)
+    return Restored(machine.name, machine.uuid, snapshot, verdict, "qemu", unnoted)
 
 
 def _note(machine: Machine, snapshot: Snapshot, verdict: Verdict, started: str | None) -> str:

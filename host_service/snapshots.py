@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from host_service import virtualbox
+from host_service import hypervisor, virtualbox
 from host_service.errors import HostError
 from host_service.kept_out import free_bytes, own_bytes, verdict_text
 from host_service.verdict import Verdict, judge
@@ -21,7 +21,7 @@ from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
 from sparc.printable import printable, size
 
-__all__ = ["Listed", "Listing", "data_of", "listing", "listings", "show"]
+__all__ = ["Listed", "Listing", "Vm", "data_of", "listing", "listings", "show"]
 
 _BUSY = "VirtualBox is busy with this VM: ask again when that is over"
 # While a snapshot is made or given up, VirtualBox may not answer for a moment.
@@ -48,25 +48,33 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Vm:
+    """A VM that is not VirtualBox's."""
+
+    name: str
+    uuid: str
+
+
+@dataclass(frozen=True)
 class Listing:
     """All of a VM, each after the one it was made from, branches in the order they were made.
 
     `problem` says why VirtualBox tells nothing of them, or is "".
     """
 
-    machine: Machine
+    machine: Machine | Vm
     state: State
     found: list[Listed]
     problem: str = ""
 
 
-def show(vm: str | None, as_json: bool) -> int:
+def show(vm: str | None, as_json: bool, wanted: str = "") -> int:
     """Print the snapshots of a VM, or of all of this user's; 0, or 2 if one told nothing.
 
     Raises:
         HostError: no such VM, or VirtualBox does not answer.
     """
-    found = listings(vm)
+    found = listings(vm, wanted)
     if as_json:
         data = [data_of(listing) for listing in found]
         click.echo(json.dumps(data[0] if vm is not None else data, indent=2))
@@ -77,16 +85,27 @@ def show(vm: str | None, as_json: bool) -> int:
     return 2 if any(entry.problem and entry.state is not State.BUSY for entry in found) else 0
 
 
-def listings(vm: str | None) -> list[Listing]:
-    """That of a VM, or of all of this user's, where one with a problem does not hide the others.
+def listings(vm: str | None, wanted: str = "") -> list[Listing]:
+    """That of a VM, or of all of this user's, where one with a problem does not hide the others;
+    of the `wanted` hypervisor, if that is said.
 
     Raises:
         HostError: no such VM, or VirtualBox does not answer.
     """
+    from host_service.qemu import listing as qemu
+
+    if vm is not None and hypervisor.of(vm, wanted) == hypervisor.QEMU:
+        return qemu.listings(vm)
     if vm is not None:
         return [listing(virtualbox.find(vm))]
-    found = []
-    for machine in virtualbox.machines():
+    found = qemu.listings(None) if wanted != hypervisor.VIRTUALBOX else []
+    try:
+        machines = virtualbox.machines() if wanted != hypervisor.QEMU else []
+    except VirtualBoxError:
+        if not found:
+            raise
+        machines = []
+    for machine in machines:
         try:
             found.append(listing(machine))
         except HostError as error:

@@ -11,6 +11,7 @@ import click
 
 from host_service import extension_pack, virtualbox
 from host_service.errors import HostError
+from host_service.snapshots import Vm
 from host_service.verdict import Verdict, judge
 from host_service.virtualbox import Machine
 from host_service.virtualbox.machine import State
@@ -40,7 +41,7 @@ class Checkpoint:
 class Standing:
     """A VM; `problem` says why its pack gives no answer, or is "". `last` only where asked for."""
 
-    machine: Machine
+    machine: Machine | Vm
     state: State
     pack: PackStatus | None
     problem: str
@@ -83,7 +84,7 @@ def standing_of(machine: Machine) -> Standing:
 
 
 def _with_last(now: Standing) -> Standing:
-    if now.state in (State.INACCESSIBLE, State.BUSY):
+    if now.state in (State.INACCESSIBLE, State.BUSY) or isinstance(now.machine, Vm):
         # While one is under way, it is in the tree already.
         return now
     with virtualbox.translated(now.machine.name):

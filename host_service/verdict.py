@@ -33,7 +33,8 @@ class Verdict:
 
 def beside(state_file: Path) -> Path:
     """Where the report on a saved state stands."""
-    return state_file.with_name(state_file.name.removesuffix(".sav") + ".sparc.json")
+    name = state_file.name.removesuffix(".sav").removesuffix(".ckpt")
+    return state_file.with_name(f"{name}.sparc.json")
 
 
 def judge(state_file: Path | None, vm_uuid: str | None, since: datetime | None = None) -> Verdict:

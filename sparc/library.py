@@ -98,7 +98,7 @@ def saved_state(vm: str, snapshot: str | None = None) -> Path:
     Raises:
         HostError: there is none.
     """
-    from host_service.virtualbox import saved_state as find
+    from host_service.hypervisor import saved_state as find
 
     return find(vm, snapshot)
 

@@ -7,18 +7,26 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from host_service import virtualbox
+from host_service import hypervisor, virtualbox
 from host_service.page.document import Audited, Subject
 from host_service.page.memory_map import map_memory
 from host_service.verdict import judge
 from sparc.errors import Damaged
+from sparc.qemu.state import StreamState
+from sparc.qemu.walk import StreamWalk, is_stream
 from sparc.sav.state import SavedState
+from sparc.sav.stream import Stream
 from sparc.sav.walk import Walk
 
 __all__ = ["look_into"]
 
 Progress = Callable[[int, int], None]
 Steps = Callable[[str], AbstractContextManager[Progress | None]]
+
+
+def _walk(state_file: Path) -> Walk:
+    stream = Stream(state_file)
+    return StreamWalk(stream) if is_stream(stream) else Walk(stream)
 
 
 def look_into(target: str, state_file: Path, steps: Steps, audited: Audited | None) -> Subject:
@@ -29,8 +37,10 @@ def look_into(target: str, state_file: Path, steps: Steps, audited: Audited | No
     """
     uuid, title = None, state_file.name
     if Path(target) != state_file:
-        uuid, title = virtualbox.find(target.partition(":")[0]).uuid, target
-    with steps("Reading") as progress, Walk(state_file) as walk:
+        title, vm = target, target.partition(":")[0]
+        if hypervisor.of(vm) == hypervisor.VIRTUALBOX:
+            uuid = virtualbox.find(vm).uuid
+    with steps("Reading") as progress, _walk(state_file) as walk:
         walk.on_progress = progress
         walk.run()
         problem = ""
@@ -38,7 +48,7 @@ def look_into(target: str, state_file: Path, steps: Steps, audited: Audited | No
             if not (isinstance(found, Damaged) and found.checksum):
                 raise found
             problem = "the file is damaged: a checksum in it is wrong"
-        state = SavedState.of(walk)
+        state = StreamState.of(walk) if isinstance(walk, StreamWalk) else SavedState.of(walk)
     with state, steps("Looking into the guest") as progress:
         return Subject(
             title=title,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from host_service import journal
 from host_service.errors import HostError
 from host_service.qemu import disks, store
 from host_service.qemu.handshake import Guest, mailboxes
@@ -32,6 +33,7 @@ from host_service.qemu.processes import QemuProcess
 from host_service.qemu.pump import Broken, Passed, pass_on
 from host_service.qemu.screen import blank_all, blank_text
 from host_service.qemu.stash import Stash, cut
+from host_service.reports import Report
 from host_service.virtualbox.operation import Tell, signals_held
 from sparc import abi
 from sparc.abi import Display, Request, State
@@ -113,6 +115,8 @@ class _Saving:
         self.snapshots: list[disks.Snapshot] = []
         self._stash_fd = Stash.file()
         self._asked = False
+        # One of its own, even where a checkpoint of that name was removed by hand.
+        self._disk = f"{_NAME} {name} {datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         self._keeper: Keeper | None = None
 
     def run(self) -> Taken:
@@ -223,6 +227,8 @@ class _Saving:
         if not self.outcome.refused:
             return
         self._let_go()
+        uuid, when = self.uuid, datetime.now(UTC)
+        self._note(self.outcome.report(self.process.name, uuid, None, when))
         cause = f"no checkpoint was taken: {self.outcome.message.rstrip('.')}"
         advice = f"sparc host policy {self.process.name} warn takes one that is not clean"
         raise HostError(cause, self.process.name, advice)
@@ -246,8 +252,8 @@ class _Saving:
                 kept = True
                 with self._step("zero"):
                     self._zero()
-            self._tell_keeper(disks=disks.planned(self.monitor, self._disk_name()))
-            self.snapshots = disks.take(self.monitor, self._disk_name())
+            self._tell_keeper(disks=disks.planned(self.monitor, self._disk))
+            self.snapshots = disks.take(self.monitor, self._disk)
             with self._step("write"):
                 return self._write(file)
         except BaseException:
@@ -255,9 +261,6 @@ class _Saving:
             raise
         finally:
             self._go_on(kept)
-
-    def _disk_name(self) -> str:
-        return f"{_NAME} {self.name}"
 
     def _forget_disks(self) -> None:
         with contextlib.suppress(HostError):
@@ -340,7 +343,7 @@ class _Saving:
             finally:
                 os.close(theirs)
             self.monitor.ask("migrate", uri="fd:sparc-save")
-            passed = pass_on(ours, file, self._screen(), self._allowed(), self._progress)
+            passed = pass_on(ours, file, self._screen(), self._gone(), self._progress)
             self._await_end()
         self._check_screen(passed)
         return passed
@@ -390,11 +393,11 @@ class _Saving:
         wanted = {Display.TEXT: blank_text, Display.ALL: blank_all}
         return wanted.get(manifest.head.display)
 
-    def _allowed(self) -> Callable[[str, int], bool]:
-        """Whether a page of RAM may have content: what was zeroed must come out as that."""
+    def _gone(self) -> dict[str, bytes]:
+        """For each page of each block whether it was zeroed, and so must come out as that."""
         manifest = self.outcome.manifest
         if self.outcome.reason != "ok" or manifest is None:
-            return lambda *_: True
+            return {}
         gone = manifest.drop | manifest.stash
         blocks: dict[str, Any] = {}
         for part in self.memory.parts:
@@ -404,13 +407,7 @@ class _Saving:
             pages = gone[first : first + count]
             start = part.offset // _PAGE
             table[start : start + len(pages)] = pages
-        tables = {name: table.tobytes() for name, table in blocks.items()}
-
-        def allowed(block: str, offset: int) -> bool:
-            table = tables.get(block.rpartition("/")[2])
-            return table is None or not table[offset // _PAGE]
-
-        return allowed
+        return {name: table.tobytes() for name, table in blocks.items()}
 
     def _progress(self, done: int) -> None:
         total = sum(file.size for file in self.memory.files.values())
@@ -429,7 +426,7 @@ class _Saving:
         machine = store.Machine(
             name=self.process.name,
             uuid=self.uuid,
-            version=self._version(),
+            qemu=self._version(),
             argv=list(self.process.argv),
             folder=os.path.realpath(f"/proc/{self.process.pid}/cwd"),
             taken=when.isoformat(timespec="seconds"),
@@ -439,6 +436,12 @@ class _Saving:
         store.write_machine(self.state_file, machine)
         report = outcome.report(self.process.name, self.uuid, self.state_file, when)
         write_report(self.state_file, report)
+        self._note(report)
+
+    def _note(self, report: Report) -> None:
+        """Into the journal, as sparc-hostd does for VirtualBox's; it is there anyway."""
+        with contextlib.suppress(OSError):
+            journal.append(journal.journal_file(), report)
 
     def _version(self) -> str:
         found = self.monitor.ask("query-version")["qemu"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import re
+import socket
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from host_service.errors import HostError
 
-__all__ = ["QemuProcess", "find", "running", "start_time"]
+__all__ = ["QemuProcess", "find", "process", "running", "start_time"]
 
+_PEER = struct.Struct("3i")
 _PROC = Path("/proc")
 _PROGRAM = re.compile(r"qemu-system-\w+|qemu-kvm|kvm")
 
@@ -50,6 +54,37 @@ def find(vm: str) -> QemuProcess | None:
         pids = ", ".join(str(one.pid) for one in found)
         raise HostError(f"several QEMU processes have that name: {pids}", vm, "name the QMP socket")
     return found[0] if found else None
+
+
+def process(vm: str, monitor: Path | None = None) -> QemuProcess:
+    """The same; with `monitor`, the one that listens there, whatever its command line says.
+
+    Raises:
+        HostError: there is none.
+    """
+    if monitor is None:
+        found = find(vm)
+        if found is None:
+            raise HostError("no QEMU of that name runs", vm, "name its QMP socket: --qmp PATH")
+        return found
+    pid = _listener(monitor)
+    for one in running():
+        if one.pid == pid:
+            return dataclasses.replace(one, name=one.name or vm, monitor=monitor)
+    raise HostError(f"it is not QEMU that listens at {monitor}", vm)
+
+
+def _listener(monitor: Path) -> int:
+    """The process that made that socket."""
+    try:
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(1)
+            link.connect(str(monitor))
+            credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    except OSError as error:
+        cause = f"QEMU cannot be reached at {monitor}: {error.strerror or error}"
+        raise HostError(cause) from None
+    return int(_PEER.unpack(credentials)[0])
 
 
 def start_time(pid: int) -> int | None:

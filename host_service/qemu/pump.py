@@ -8,7 +8,7 @@ of them at its end.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ _PAGE = c_stream.PAGE
 _PIECE = 1 << 20
 _TELL = 16 << 20
 _ZERO_RECORD = np.dtype([("word", ">u8"), ("fill", "u1")])
-_ZERO = _ZERO_RECORD.itemsize
+_PAGE_RECORD = np.dtype([("word", ">u8"), ("data", f"V{_PAGE}")])
 # All that is not memory; more than any machine has.
 _MOST = 256 << 20
 
@@ -92,19 +92,19 @@ def pass_on(
     fd: int,
     sink: BinaryIO,
     screen: Screen | None,
-    allowed: Callable[[str, int], bool],
+    gone: Mapping[str, bytes],
     tell: Callable[[int], None] | None = None,
 ) -> Passed:
     """Copy the stream from a pipe to its end; `screen` blanks video memory, None leaves it.
 
-    `allowed(block, offset)` says of a page with content whether it may have any. `tell(bytes)` is
-    called now and then with how much of the memory has passed.
+    `gone` has for each block a byte for each page, which is not 0 where none may have content.
+    `tell(bytes)` is called now and then with how much of the memory has passed.
 
     Raises:
         Broken: it is no such stream, or a page has content that may have none.
         OSError: of the sink.
     """
-    return _Pump(_Source(fd), sink, screen, allowed, tell).run()
+    return _Pump(_Source(fd), sink, screen, gone, tell).run()
 
 
 class _Pump:
@@ -113,13 +113,13 @@ class _Pump:
         source: _Source,
         sink: BinaryIO,
         screen: Screen | None,
-        allowed: Callable[[str, int], bool],
+        gone: Mapping[str, bytes],
         tell: Callable[[int], None] | None,
     ) -> None:
         self.source = source
         self.sink = sink
         self.screen = screen
-        self.allowed = allowed
+        self.gone = gone
         self.tell = tell
         self.passed = Passed()
         self._block = b""
@@ -236,12 +236,11 @@ class _Pump:
             kind = flags & ~c_stream.RAM_CONTINUE
             if kind == c_stream.RAM_ZERO:
                 write(head + name + take(1))
-                more = self._zeros(word)
-                write(take(more * _ZERO))
+                more = self._alike(word, _ZERO_RECORD)
+                write(take(more * _ZERO_RECORD.itemsize))
                 self._done += more * _PAGE
             elif kind == c_stream.RAM_PAGE:
-                data = take(_PAGE)
-                self._page(word, name, data)
+                self._page(word, name, take(_PAGE))
             else:
                 raise Broken(f"memory of kind {kind:#x}")
             self._done += _PAGE
@@ -249,16 +248,17 @@ class _Pump:
                 self._told = self._done
                 self.tell(self._done)
 
-    def _zeros(self, word: int) -> int:
-        """How many records of pages without content follow, each of the next page."""
+    def _alike(self, word: int, record: np.dtype[np.void]) -> int:
+        """How many records of that form are there already, each of the next page."""
         ahead = self.source.ahead()
-        most = len(ahead) // _ZERO
+        most = len(ahead) // record.itemsize
         if not most:
             return 0
-        records = np.frombuffer(ahead, _ZERO_RECORD, most)
+        records = np.frombuffer(ahead, record, most)
         steps = np.arange(1, most + 1, dtype=np.uint64) * np.uint64(_PAGE)
         same = records["word"] == np.uint64(word | c_stream.RAM_CONTINUE) + steps
-        same &= records["fill"] == 0
+        if record is _ZERO_RECORD:
+            same &= records["fill"] == 0
         return most if same.all() else int(same.argmin())
 
     def _page(self, word: int, name: bytes, data: bytes) -> None:
@@ -271,7 +271,15 @@ class _Pump:
             if not data.strip(b"\0"):
                 word ^= c_stream.RAM_PAGE | c_stream.RAM_ZERO
                 data = b"\0"
-        elif not self.allowed(block, offset):
+            self.passed.pages += 1
+            self.sink.write(word.to_bytes(8, "big") + name + data)
+            return
+        more = self._alike(word, _PAGE_RECORD)
+        first = offset // _PAGE
+        table = self.gone.get(block.rpartition("/")[2], b"")[first : first + 1 + more]
+        if table.count(0) != len(table):
             raise Broken("a page has content that was taken out")
-        self.passed.pages += 1
-        self.sink.write(word.to_bytes(8, "big") + name + data)
+        self.passed.pages += 1 + more
+        self._done += more * _PAGE
+        rest = self.source.take(more * _PAGE_RECORD.itemsize)
+        self.sink.write(b"".join((word.to_bytes(8, "big"), name, data, rest)))

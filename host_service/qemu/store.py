@@ -74,11 +74,14 @@ class Disk:
 
 @dataclass(frozen=True)
 class Machine:
-    """How the VM was started, and what it had. `memory` has (GPA, bytes, block, offset)."""
+    """How the VM was started, and what it had; `qemu` is its version.
+
+    `memory` has (GPA, bytes, block, offset).
+    """
 
     name: str
     uuid: str
-    version: str
+    qemu: str
     argv: list[str]
     folder: str
     taken: str
@@ -227,7 +230,7 @@ def read_machine(state_file: Path) -> Machine:
             )
             for disk in f.list("disks", 1024)
         ]
-        names = ("name", "uuid", "version", "folder", "taken")
+        names = ("name", "uuid", "qemu", "folder", "taken")
         told: dict[str, Any] = {name: f.text(name, 4096) for name in names}
         argv = [str(word) for word in found["argv"]]
     except OSError as error:

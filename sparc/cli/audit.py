@@ -24,10 +24,10 @@ _HINT = "; secrets are read from --secret-file or standard input"
 
 
 def resolve(target: str) -> str:
-    """The file that FILE|VM[:SNAPSHOT] names: an existing path, or what VirtualBox says."""
+    """The file that FILE|VM[:SNAPSHOT] names: an existing path, or what the hypervisor says."""
     if os.path.lexists(target) or "/" in target:
         return target
-    from host_service.virtualbox import saved_state
+    from host_service.hypervisor import saved_state
 
     vm, _, snapshot = target.partition(":")
     return os.fspath(saved_state(vm, snapshot or None))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sparc.cli.hypervisor import of_hypervisor
 from sparc.cli.progress import bar, quiet
 from sparc.printable import duration, printable, size
 
@@ -26,12 +28,24 @@ _SHOWN = 8
 @click.option("--name", help="The snapshot's name; default: like 'sparc 2026-11-22 20:31:07'.")
 @click.option("--description", default="", help="The snapshot's description; sparc adds a line.")
 @click.option("--live", is_flag=True, help="As VirtualBox's live snapshots are asked for.")
+@of_hypervisor
+@click.option("--qmp", type=click.Path(path_type=Path), help="QEMU's QMP socket.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @quiet
-def command(vm: str, name: str | None, description: str, live: bool, as_json: bool) -> int:
+def command(
+    vm: str,
+    name: str | None,
+    description: str,
+    live: bool,
+    hypervisor: str,
+    qmp: Path | None,
+    as_json: bool,
+) -> int:
     """Take a snapshot of the running or paused VM, without what is excluded in its guest.
 
-    VM is a name or a UUID. Ctrl-C cancels it, unless it is nearly done.
+    VM is a name or a UUID; of QEMU, its -name or the path of its QMP socket, and
+    its checkpoints are files in ~/.local/state/sparc/qemu. Ctrl-C cancels it, unless it is nearly
+    done.
 
     Exit status: 0 taken and clean, 1 taken but not clean, 2 not taken.
     """
@@ -39,7 +53,15 @@ def command(vm: str, name: str | None, description: str, live: bool, as_json: bo
 
     chosen = default_name(datetime.now()) if name is None else name
     with bar("Saving") as progress:
-        done = take(vm, chosen, description, live=live, tell=progress)
+        done = take(
+            vm,
+            chosen,
+            description,
+            live=live,
+            hypervisor=hypervisor,
+            monitor=qmp,
+            tell=progress,
+        )
     if as_json:
         click.echo(json.dumps(_data(done), indent=2))
     else:

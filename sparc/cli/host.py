@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sparc.cli.hypervisor import of_hypervisor
 from sparc.printable import printable
 
 __all__ = ["command"]
@@ -69,17 +70,24 @@ def guest_iso(file: str) -> int:
 @command.command()
 @click.argument("vm")
 @click.argument("policy", type=click.Choice(["strict", "warn", "off"]))
+@of_hypervisor
 @click.option(
     "--timeout", type=click.IntRange(100, 600_000), metavar="MS", help="How long a guest may take."
 )
-def policy(vm: str, policy: str, timeout: int | None) -> int:
+def policy(vm: str, policy: str, hypervisor: str, timeout: int | None) -> int:
     """Say what is done when the guest does not prepare itself for a checkpoint.
 
     strict: the checkpoint fails; warn: it is taken, and reported as not clean; off: VM is left
     alone, and no checkpoint of it is clean.
     """
+    from host_service import hypervisor as hypervisors
     from host_service.virtualbox import find, set_extra
 
+    if hypervisors.of(vm, hypervisor) == hypervisors.QEMU:
+        from host_service.qemu.store import write_policy
+
+        write_policy(vm, policy, timeout)
+        return 0
     machine = find(vm)
     set_extra(machine, "SPARC/Policy", policy)
     if timeout is not None:

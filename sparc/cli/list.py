@@ -10,6 +10,7 @@ import click
 
 from sparc.cli.guest import user_name
 from sparc.cli.guest_words import INCOMPLETE, ways
+from sparc.cli.hypervisor import of_hypervisor
 from sparc.cli.side import on_host
 from sparc.printable import printable
 
@@ -21,9 +22,10 @@ _PEERS_HEAD: tuple[str, ...] = ("PID", "USER", "NAME", "CRITICAL", "THROUGH")
 
 @click.command(name="list")
 @click.argument("vm", required=False)
+@of_hypervisor
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--peers", is_flag=True, help="Show instead who shares something with them.")
-def command(vm: str | None, as_json: bool, peers: bool) -> int:
+def command(vm: str | None, hypervisor: str, as_json: bool, peers: bool) -> int:
     """Show which processes of this guest are excluded from checkpoints; on a host, the snapshots
     of each VM, or of the one given by name or UUID.
 
@@ -51,7 +53,7 @@ def command(vm: str | None, as_json: bool, peers: bool) -> int:
             raise click.UsageError("--peers are of processes in this guest: name no VM")
         from host_service.snapshots import show
 
-        return show(vm, as_json)
+        return show(vm, as_json, hypervisor)
     if peers:
         return _peers(ask({"command": "peers"}), as_json)
     reply: dict[str, Any] = ask({"command": "list"})

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from sparc import abi
+from sparc.qemu.walk import StreamWalk, is_stream
 from sparc.sav import c_pgm
 from sparc.sav.index import RUN_STRIDE
 from sparc.sav.memory import Memory
 from sparc.sav.record import decode_record, record_size
+from sparc.sav.stream import Stream
 from sparc.sav.walk import Walk
 
 __all__ = ["find_mailbox", "identity_of", "is_held", "is_sealed"]
@@ -50,7 +52,8 @@ def find_mailbox(path: str | os.PathLike[str]) -> bytes | None:
     Of a plain save no more is read than its first 16 MB of RAM, and no checksum is verified. A live
     one holds pages several times, and is read to its end. Raises NotReadable and SavError.
     """
-    with _Search(path) as search:
+    with Stream(path) as stream:
+        search = _StreamSearch(stream) if is_stream(stream) else _Search(stream)
         try:
             search.run()
         except _Enough:
@@ -65,11 +68,32 @@ class _Enough(Exception):
     """What comes further on is of no interest."""
 
 
+class _StreamSearch(StreamWalk):
+    """The same, of QEMU's."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self.found: dict[int, bytes] = {}
+
+    def pages(self, memory: Memory, first_row: int) -> None:
+        offsets, pages, counts, kinds, _ = memory.index.rows(first_row)
+        ram = np.isin(kinds, _RAM)
+        stride = memory.index.stride
+        for row in np.flatnonzero(ram & (pages < _PAGES) & (offsets != 0)).tolist():
+            first, offset = int(pages[row]), int(offsets[row]) + self.head
+            for nth in range(min(int(counts[row]), _PAGES - first)):
+                data = os.pread(self.stream.fd, abi.PAGE_SIZE, offset + nth * stride)
+                if identity_of(first + nth, data) is not None:
+                    self.found[first + nth] = data
+        if self.found or (ram & (pages >= _PAGES)).any():
+            raise _Enough
+
+
 class _Search(Walk):
     """Keeps the last copy of each page that is a mailbox."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(path)
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
         self.found: dict[int, bytes] = {}
 
     def pages(self, memory: Memory, first_row: int) -> None:

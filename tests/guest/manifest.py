@@ -1,38 +1,43 @@
-"""The manifest of a parked guest, read out of an image of its memory."""
+"""The manifest of a parked guest, read out of an image of its memory as the host reads it."""
 
 from __future__ import annotations
 
-import zlib
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from host_service.qemu import manifest
+from host_service.qemu.handshake import Guest, mailboxes
 from sparc import abi
 
 __all__ = ["Manifest"]
 
-_MAILBOX_PAGES = abi.MAILBOX_LIMIT // abi.PAGE_SIZE
-_EXTENT = np.dtype([("gpa", "<u8"), ("length", "<u4"), ("kind", "<u4")])
+
+class _Image:
+    """An image of all RAM, byte N being guest-physical address N."""
+
+    def __init__(self, ram: npt.NDArray[np.uint8]) -> None:
+        self._ram = ram
+        self.end = len(ram)
+
+    def holds(self, gpa: int, length: int) -> bool:
+        return gpa + length <= self.end
+
+    def read(self, gpa: int, length: int) -> bytes:
+        return self._ram[gpa : gpa + length].tobytes()
+
+    def load(self, gpa: int) -> int:
+        return int.from_bytes(self.read(gpa, 8), "little")
+
+    def store(self, gpa: int, word: int) -> None:
+        raise NotImplementedError("nobody listens")
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a guest asks to be kept out.
-
-    Attributes:
-        head: abi.Manifest.
-        drop, stash: for each page frame of the image, whether it is in the bitmap.
-        extents: fields gpa, length (bytes) and kind.
-        pids: thread group ids.
-    """
-
-    head: Any
-    drop: npt.NDArray[np.bool_]
-    stash: npt.NDArray[np.bool_]
-    extents: npt.NDArray[np.void]
-    pids: frozenset[int]
+class Manifest(manifest.Manifest):
+    """What a guest asks to be kept out; `drop` and `stash` have each page frame of the image."""
 
     @classmethod
     def of(cls, ram: npt.NDArray[np.uint8]) -> Manifest:
@@ -40,29 +45,19 @@ class Manifest:
 
         Raises:
             LookupError: there is no mailbox.
-            ValueError: a checksum is wrong.
+            BadManifest: it does not hold.
         """
-        mailbox = abi.Mailbox.parse(_mailbox(ram))
-        head = mailbox.manifest
-        used = mailbox.directory[: head.directories]
-        crc = zlib.crc32(abi.Manifest.build(head)[:-4])
-        if zlib.crc32(np.array(used, "<u8").tobytes(), crc) != head.crc:
-            raise ValueError("the manifest's head is damaged")
-        run = _run(ram, used, head.run_bytes)
-        if zlib.crc32(run) != head.run_crc:
-            raise ValueError("the manifest's run is damaged")
-        bitmap = abi.bitmap_bytes(head.ram_pages)
-        start = 2 * bitmap + -(-head.extents * _EXTENT.itemsize // abi.PAGE_SIZE) * abi.PAGE_SIZE
-        size = abi.Process.sizeof()
-        processes = (abi.Process.parse(run[start + i * size :]) for i in range(head.processes))
+        memory = _Image(ram)
+        found = mailboxes(memory)
+        if not found:
+            raise LookupError("no mailbox")
+        sequence = Guest(memory, found[0]).page().manifest.sequence
+        read = manifest.read_manifest(memory, found[0].gpa, sequence)
+        fields = {f.name: getattr(read, f.name) for f in dataclasses.fields(read)}
         pages = len(ram) // abi.PAGE_SIZE
-        return cls(
-            head,
-            _bits(run[:bitmap], head.ram_pages, pages),
-            _bits(run[bitmap : 2 * bitmap], head.ram_pages, pages),
-            np.frombuffer(run, _EXTENT, head.extents, 2 * bitmap),
-            frozenset(process.pid for process in processes),
-        )
+        for name in ("drop", "stash"):
+            fields[name] = np.pad(fields[name], (0, max(0, pages - len(fields[name]))))[:pages]
+        return cls(**fields)
 
     def covers(self, addresses: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether the byte at each guest-physical address is kept out."""
@@ -75,26 +70,3 @@ class Manifest:
             into = addresses - starts[before]
             covered |= (into >= 0) & (into < extents["length"][before])
         return covered
-
-
-def _mailbox(ram: npt.NDArray[np.uint8]) -> bytes:
-    for page in range(_MAILBOX_PAGES):
-        data = ram[page * abi.PAGE_SIZE : (page + 1) * abi.PAGE_SIZE].tobytes()
-        if data.startswith(abi.MAGIC):
-            identity = abi.Identity.parse(data)
-            crc = zlib.crc32(data[: abi.Identity.sizeof() - 4])
-            if (identity.gpa, identity.crc) == (page * abi.PAGE_SIZE, crc):
-                return data
-    raise LookupError("no mailbox")
-
-
-def _run(ram: npt.NDArray[np.uint8], directory: list[int], length: int) -> bytes:
-    """The pages of the run in their order, cut at its length in bytes."""
-    tables = [ram[gpa : gpa + abi.PAGE_SIZE].view("<u8") for gpa in directory]
-    gpas = np.concatenate(tables)[: -(-length // abi.PAGE_SIZE)].astype(np.int64)
-    return ram.reshape(-1, abi.PAGE_SIZE)[gpas // abi.PAGE_SIZE].tobytes()[:length]
-
-
-def _bits(bitmap: bytes, count: int, pages: int) -> npt.NDArray[np.bool_]:
-    bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")[:count]
-    return np.pad(bits, (0, max(0, pages - count)))[:pages].astype(bool)

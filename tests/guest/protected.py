@@ -40,13 +40,13 @@ class Protected(Served):
     def parked(self) -> Iterator[None]:
         """Hold the guest still; it goes on afterwards."""
         self.host.ask(Request.PREPARE)
-        status = self.host.wait(State.PARKED, State.FAILED)
+        status = self.host.await_state(State.PARKED, State.FAILED)
         assert status.state is State.PARKED, status
         try:
             yield
         finally:
             self.host.ask(Request.RESUMED)
-        self.host.wait(State.IDLE)
+        self.host.await_state(State.IDLE)
 
     def look(self) -> tuple[drgn.Program, npt.NDArray[np.uint8]]:
         """Park the guest, take its memory, let it go: its core, and all RAM by address."""
@@ -66,7 +66,7 @@ class Protected(Served):
         excluded is dropped. So nobody may be who is controlled by the one that `ok` talks on.
         """
         self.host.ask(Request.PREPARE)
-        status = self.host.wait(State.PARKED, State.FAILED)
+        status = self.host.await_state(State.PARKED, State.FAILED)
         assert status.state is State.PARKED, status
         self.machine.core(self._folder / "core")
         manifest = Manifest.of(self._ram())
@@ -78,7 +78,7 @@ class Protected(Served):
             if page * PAGE_SIZE != canary:
                 self.host.write(int(page) * PAGE_SIZE, bytes(PAGE_SIZE))
         self.host.zero_canary()
-        self.host.wait(State.IDLE)
+        self.host.await_state(State.IDLE)
 
     def _ram(self) -> npt.NDArray[np.uint8]:
         return _ram(self._folder / "core", self.machine.memory_end)

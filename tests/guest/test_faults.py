@@ -130,10 +130,10 @@ def test_a_guest_that_is_short_of_memory(here: Protected) -> None:
     """)
     for _ in range(3):
         here.host.ask(Request.PREPARE)
-        status = here.host.wait(State.PARKED, State.FAILED)
+        status = here.host.await_state(State.PARKED, State.FAILED)
         here.host.ask(Request.RESUMED)
         if status.state is State.PARKED:
-            here.host.wait(State.IDLE)
+            here.host.await_state(State.IDLE)
         assert here.ok("cat /sys/fs/cgroup/*/cgroup.freeze | sort -u") == "0"
     here.ok("umount /mnt; pkill -9 -x statue; sparc status")
     with here.parked():

@@ -361,5 +361,5 @@ def test_the_module_goes_only_when_nothing_is_being_written(here: Protected) -> 
 
 def _refused(here: Protected, reason: Reason) -> None:
     here.host.ask(Request.PREPARE)
-    status = here.host.wait(State.PARKED, State.FAILED)
+    status = here.host.await_state(State.PARKED, State.FAILED)
     assert (status.state, status.reason) == (State.FAILED, reason)

@@ -47,16 +47,16 @@ class _Guest(Scripts):
 
     def checkpoint(self) -> None:
         self.host.ask(Request.PREPARE)
-        status = self.host.wait(State.PARKED, State.FAILED)
+        status = self.host.await_state(State.PARKED, State.FAILED)
         assert status.state is State.PARKED, status
         self.host.ask(Request.RESUMED)
-        self.host.wait(State.IDLE)
+        self.host.await_state(State.IDLE)
 
     def restored(self) -> None:
         self.host.ask(Request.PREPARE)
-        self.host.wait(State.PARKED)
+        self.host.await_state(State.PARKED)
         self.host.zero_canary()
-        self.host.wait(State.IDLE)
+        self.host.await_state(State.IDLE)
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_a_process_that_cannot_be_frozen_is_named(here: _Guest, unfreezable: int
     keeper = here.start("sleep 1010")
     here.ok(f"sparc exclude {keeper}")
     here.host.ask(Request.PREPARE)
-    status = here.host.wait(State.PARKED, State.FAILED)
+    status = here.host.await_state(State.PARKED, State.FAILED)
     assert (status.state, status.reason) == (State.FAILED, Reason.FREEZE)
     assert status.reason_pid == unfreezable and status.reason_comm.startswith(b"touch\0")
     assert f"({unfreezable} touch)" in here.ok("sparc status")
@@ -260,7 +260,7 @@ def test_a_service_killed_while_all_are_frozen(here: _Guest, unfreezable: int) -
     time.sleep(1)
     assert here.host.status().state is State.PREPARING
     here.machine.agent.type_line("x")
-    status = here.host.wait(State.PARKED, State.FAILED)
+    status = here.host.await_state(State.PARKED, State.FAILED)
     assert (status.state, status.reason) == (State.FAILED, Reason.NO_SERVICE)
     # That anything answers shows that it was thawed.
     assert here.ok("cat /sys/fs/cgroup/*/cgroup.freeze | sort -u", _ANSWER_SECONDS) == "0"

@@ -92,13 +92,13 @@ def _parked(here: Served, look: Callable[[], None]) -> None:
     host = QemuHost(here.machine)
     try:
         host.ask(Request.PREPARE)
-        status = host.wait(State.PARKED, State.FAILED)
+        status = host.await_state(State.PARKED, State.FAILED)
         assert status.state is State.PARKED, status
         try:
             look()
         finally:
             host.ask(Request.RESUMED)
-        host.wait(State.IDLE)
+        host.await_state(State.IDLE)
     finally:
         host.close()
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_overwritten_is_refused(here: Served) -> None:
     assert [row["pid"] for row in here.json("sparc list --json")["processes"]] == [early]
     host = QemuHost(here.machine)
     host.ask(Request.PREPARE)
-    status = host.wait(State.PARKED, State.FAILED)
+    status = host.await_state(State.PARKED, State.FAILED)
     host.close()
     assert status.state is State.FAILED
     assert here.json("sparc status --json")["checkpoint"]["reason"] == "swap"

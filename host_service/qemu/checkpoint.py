@@ -255,12 +255,13 @@ class _Saving:
             self._tell_keeper(disks=disks.planned(self.monitor, self._disk))
             self.snapshots = disks.take(self.monitor, self._disk)
             with self._step("write"):
-                return self._write(file)
+                passed = self._write(file)
         except BaseException:
+            self._go_on(kept)
             self._forget_disks()
             raise
-        finally:
-            self._go_on(kept)
+        self._go_on(kept)
+        return passed
 
     def _forget_disks(self) -> None:
         with contextlib.suppress(HostError):
@@ -345,7 +346,7 @@ class _Saving:
             self.monitor.ask("migrate", uri="fd:sparc-save")
             passed = pass_on(ours, file, self._screen(), self._gone(), self._progress)
             self._await_end()
-        self._check_screen(passed)
+        self._check_devices(passed)
         return passed
 
     @contextlib.contextmanager
@@ -368,8 +369,11 @@ class _Saving:
             self.monitor.ask("migrate-set-capabilities", capabilities=states)
         self.monitor.ask("migrate-set-parameters", max_bandwidth=bandwidth)
 
-    def _check_screen(self, passed: Passed) -> None:
-        """Was all blanked that shows something? Raises HostError, where that is refused."""
+    def _check_devices(self, passed: Passed) -> None:
+        """Was all blanked that has to be? Raises HostError, where that is refused."""
+        if passed.fault:
+            self.outcome.reason, self.outcome.fault = "devices", passed.fault
+            self._refuse()
         if self._screen() is None:
             return
         shown = [name for name in passed.devices if name.endswith("virtio-gpu")]
@@ -393,11 +397,11 @@ class _Saving:
         wanted = {Display.TEXT: blank_text, Display.ALL: blank_all}
         return wanted.get(manifest.head.display)
 
-    def _gone(self) -> dict[str, bytes]:
+    def _gone(self) -> dict[str, bytes] | None:
         """For each page of each block whether it was zeroed, and so must come out as that."""
         manifest = self.outcome.manifest
         if self.outcome.reason != "ok" or manifest is None:
-            return {}
+            return None
         gone = manifest.drop | manifest.stash
         blocks: dict[str, Any] = {}
         for part in self.memory.parts:

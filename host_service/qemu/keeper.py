@@ -114,11 +114,12 @@ class _Watch:
                     stash.wipe()
                 if facts["asked"]:
                     self._let_go(memory)
+            if monitor.status() != "running":
+                monitor.ask("cont")
+            # Once it runs: before, QEMU has let go of its disks.
             for device, name in facts["disks"]:
                 with contextlib.suppress(HostError):
                     monitor.ask("blockdev-snapshot-delete-internal-sync", device=device, name=name)
-            if monitor.status() != "running":
-                monitor.ask("cont")
 
     def _monitor(self) -> Monitor:
         """The connection; who held it is only just gone."""

@@ -69,6 +69,8 @@ class Outcome:
             return f"The guest could not hold still: {self._guest_words()}."
         if self.reason == "screen":
             return f"The guest's screen could not be blanked: {self.fault}."
+        if self.reason == "devices":
+            return f"What the machine's devices hold could not be blanked: {self.fault}."
         if self.reason == "bad-manifest" and self.fault:
             return f"The guest's list of what to leave out is wrong: {self.fault}."
         if self.reason == "bad-manifest":

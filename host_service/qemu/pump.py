@@ -38,12 +38,13 @@ class Broken(Exception):
 @dataclass
 class Passed:
     """What passed: `pages` with content, `screen` bytes of video memory that were blanked, and how
-    many `values` of devices were. `unknown`: names of devices that show something, unblanked.
+    many `values` of devices were. `devices`: their kinds. `fault`: what of them could not be.
     """
 
     pages: int = 0
     screen: int = 0
     values: int = 0
+    fault: str = ""
     devices: list[str] = field(default_factory=list)
     blocks: dict[str, int] = field(default_factory=dict)
 
@@ -92,19 +93,20 @@ def pass_on(
     fd: int,
     sink: BinaryIO,
     screen: Screen | None,
-    gone: Mapping[str, bytes],
+    gone: Mapping[str, bytes] | None,
     tell: Callable[[int], None] | None = None,
 ) -> Passed:
     """Copy the stream from a pipe to its end; `screen` blanks video memory, None leaves it.
 
-    `gone` has for each block a byte for each page, which is not 0 where none may have content.
+    `gone` has for each block a byte for each page, which is not 0 where none may have content;
+    None if nothing is to be kept out, of devices either.
     `tell(bytes)` is called now and then with how much of the memory has passed.
 
     Raises:
         Broken: it is no such stream, or a page has content that may have none.
         OSError: of the sink.
     """
-    return _Pump(_Source(fd), sink, screen, gone, tell).run()
+    return _Pump(_Source(fd), sink, screen, gone or {}, tell, blank=gone is not None).run()
 
 
 class _Pump:
@@ -115,11 +117,14 @@ class _Pump:
         screen: Screen | None,
         gone: Mapping[str, bytes],
         tell: Callable[[int], None] | None,
+        *,
+        blank: bool,
     ) -> None:
         self.source = source
         self.sink = sink
         self.screen = screen
         self.gone = gone
+        self.blank = blank
         self.tell = tell
         self.passed = Passed()
         self._block = b""
@@ -136,7 +141,10 @@ class _Pump:
         while self._section():
             pass
         rest = self.source.rest()
-        rest, self.passed.values, self.passed.devices = blank_devices(rest)
+        if self.blank:
+            done = blank_devices(rest)
+            rest, self.passed.fault = done.data, done.fault
+            self.passed.values, self.passed.devices = done.values, done.kinds
         self.sink.write(rest)
         return self.passed
 

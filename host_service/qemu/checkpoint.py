@@ -113,6 +113,7 @@ class _Saving:
         self.guest: Guest | None = None
         self.stash: Stash | None = None
         self.snapshots: list[disks.Snapshot] = []
+        self.disks: list[store.Disk] = []
         self._stash_fd = Stash.file()
         self._asked = False
         # One of its own, even where a checkpoint of that name was removed by hand.
@@ -248,12 +249,13 @@ class _Saving:
             self._judge()
             self._refuse()
             if self.outcome.reason == "ok":
-                self._put_aside()
-                kept = True
+                kept = self._put_aside()
+            if kept:
                 with self._step("zero"):
                     self._zero()
             self._tell_keeper(disks=disks.planned(self.monitor, self._disk))
             self.snapshots = disks.take(self.monitor, self._disk)
+            self.disks = disks.told(self.monitor, self.snapshots)
             with self._step("write"):
                 passed = self._write(file)
         except BaseException:
@@ -300,7 +302,9 @@ class _Saving:
             return
         outcome.reason, outcome.seen = "guest-failed", seen
 
-    def _put_aside(self) -> None:
+    def _put_aside(self) -> bool:
+        """Copy what is to be put back; whether that is done, or there is no room. Raises HostError
+        where that is refused."""
         manifest = self.outcome.manifest
         assert manifest is not None
         extents = ((int(e["gpa"]), int(e["length"])) for e in manifest.extents)
@@ -311,12 +315,13 @@ class _Saving:
             except OSError:
                 self.outcome.reason = "no-memory"
                 self._refuse()
-                return
+                return False
             self._tell_keeper(filled=True)
             self.stash.take(self.memory)
             self.outcome.stash_bytes = self.stash.bytes
             self.outcome.stash_locked = self.stash.locked
             self._tell_keeper(kept=True)
+        return True
 
     def _zero(self) -> None:
         manifest = self.outcome.manifest
@@ -435,7 +440,7 @@ class _Saving:
             folder=os.path.realpath(f"/proc/{self.process.pid}/cwd"),
             taken=when.isoformat(timespec="seconds"),
             memory=[(p.gpa, p.length, p.block, p.offset) for p in self.memory.parts],
-            disks=disks.told(self.monitor, self.snapshots),
+            disks=self.disks,
         )
         store.write_machine(self.state_file, machine)
         report = outcome.report(self.process.name, self.uuid, self.state_file, when)

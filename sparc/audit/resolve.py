@@ -86,6 +86,8 @@ class Resolver:
                     if not plain:
                         return None  # decompressed pages are searched
                     return self.spot(self._key(row) + step, inside, start)
+                if 0 <= inside < length and self._stride == PAGE and step + 1 < count:
+                    return None  # it goes on in the next page: the ends of pages are compared
         if unit is not None:
             name, data, end = unit
             if name != "pgm" and data <= at and at + size <= end:

@@ -14,7 +14,7 @@ from typing import Any
 from sparc.errors import Damaged
 from sparc.qemu import c_stream
 
-__all__ = ["Device", "Value", "devices"]
+__all__ = ["Device", "Value", "devices", "is_whole"]
 
 _DESCRIPTION = re.compile(rb"\x06(.{4})\{", re.S)
 _DEEPEST = 64
@@ -71,19 +71,34 @@ def devices(data: bytes) -> list[Device]:
     return found
 
 
-def _description(data: bytes) -> list[dict[str, Any]]:
+def is_whole(data: bytes | bytearray) -> bool:
+    """Whether what follows the memory has an end: a description, or that of the last section."""
+    if _described_at(data) is not None:
+        return True
+    # Machines of old types do not describe themselves.
+    return data[-6:-5] == bytes([c_stream.SECTION_FOOTER]) and data[-1:] == bytes([c_stream.EOF])
+
+
+def _described_at(data: bytes | bytearray) -> int | None:
+    """Where the description begins, which ends where everything does."""
     for match in _DESCRIPTION.finditer(data):
         start = match.end() - 1
-        if start + int.from_bytes(match[1], "big") != len(data):
-            continue
-        try:
-            entries = json.loads(data[start:])["devices"]
-            if all(isinstance(entry["name"], str) for entry in entries):
-                return list(entries)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass
-        raise Damaged("description of devices", start)
-    return []
+        if start + int.from_bytes(match[1], "big") == len(data):
+            return start
+    return None
+
+
+def _description(data: bytes) -> list[dict[str, Any]]:
+    start = _described_at(data)
+    if start is None:
+        return []
+    try:
+        entries = json.loads(data[start:])["devices"]
+        if all(isinstance(entry["name"], str) for entry in entries):
+            return list(entries)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise Damaged("description of devices", start)
 
 
 def _section(data: bytes, name: str, instance: int, at: int) -> tuple[bytes, int] | None:

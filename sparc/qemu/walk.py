@@ -11,6 +11,7 @@ from construct import ConstructError
 
 from sparc.errors import Damaged, LimitExceeded, NotASavedState, NotReadable, SavError, Unsupported
 from sparc.qemu import c_stream
+from sparc.qemu.devices import is_whole
 from sparc.qemu.memory import Block, StreamMemory, beside, placed
 from sparc.sav import c_pgm, c_ssm
 from sparc.sav.memory import MAX_RAM
@@ -372,10 +373,14 @@ class StreamWalk(Walk):
             raise LimitExceeded("what devices saved", _MOST_DEVICES, left, window.pos)
         unit = Unit("devices", 0, 0, c_ssm.PASS_FINAL, window.pos, window.pos)
         self.units.append(unit)
+        everything = bytearray()
         while left > 0:
             data = window.take(min(left, _PIECE), "what devices saved")
+            everything += data
             unit.stored += len(data)
             unit.content += len(data)
             self.unit_data(unit, data, unit.content - len(data))
             left -= len(data)
         self.unit_end(unit)
+        if not is_whole(everything):
+            raise Damaged("what devices saved: the file ends inside it", window.pos)

@@ -47,8 +47,8 @@ _RULES = (
     _Rule("ps2mouse", "queue.data", "queue.count"),
     _Rule("usb-kbd", "kbd.keycodes", "/n"),
     # The last bytes of a serial line.
-    _Rule("isa-serial", "recv_fifo/data", "recv_fifo/num"),
-    _Rule("isa-serial", "xmit_fifo/data", "xmit_fifo/num"),
+    _Rule("serial", "recv_fifo/data", "recv_fifo/num"),
+    _Rule("serial", "xmit_fifo/data", "xmit_fifo/num"),
     _Rule("pci-serial", "recv_fifo/data", "recv_fifo/num"),
     _Rule("pci-serial", "xmit_fifo/data", "xmit_fifo/num"),
 )

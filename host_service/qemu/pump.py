@@ -16,6 +16,7 @@ import numpy as np
 
 from host_service.qemu.devices import blank_devices
 from sparc.qemu import c_stream
+from sparc.qemu.devices import is_whole
 
 __all__ = ["Broken", "Passed", "Screen", "pass_on"]
 
@@ -141,6 +142,8 @@ class _Pump:
         while self._section():
             pass
         rest = self.source.rest()
+        if not is_whole(rest):
+            raise Broken("it ended too early")
         if self.blank:
             done = blank_devices(rest)
             rest, self.passed.fault = done.data, done.fault

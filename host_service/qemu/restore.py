@@ -81,9 +81,9 @@ def command_line(argv: list[str]) -> list[str]:
     kept: list[str] = []
     words = iter(argv)
     for word in words:
-        if word.removeprefix("-") == "-incoming":
+        if word in ("-incoming", "--incoming"):
             next(words, None)
-        elif word.removeprefix("-") != "-S":
+        elif word not in ("-S", "--S"):
             kept.append(word)
     return [*kept, "-incoming", "defer"]
 

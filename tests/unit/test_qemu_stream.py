@@ -64,7 +64,8 @@ def test_a_secret_over_the_end_of_a_page(name: str, tmp_path: Path) -> None:
     path.write_bytes(data[:at] + b"crossing" + data[at + 8 :])
     report = audit(path, given_secrets([b"crossing" + TEXT[:20]]))
     (finding,) = report.findings
-    assert (finding.place, finding.address) == ("ram", 3 * _PAGE - 8)
+    where = ("ram", 3 * _PAGE - 8, 3 * _PAGE, 8)
+    assert (finding.place, finding.address, finding.crosses, finding.cut) == where
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -65,7 +65,7 @@ def main() -> None:
     os.umask(0o022)
     with Lab(owned=True) as lab:
         lab.start()
-        lab.sandbox.add("qemu", lab._builder.newest_qemu(), beside="tools")
+        lab.sandbox.add("qemu", lab.newest_qemu(), beside="tools")
         _make(lab.sandbox, "tools", "plain-old", mapped=False)
         _make(lab.sandbox, "qemu", "plain-new", mapped=False)
         _make(lab.sandbox, "qemu", "mapped-new", mapped=True)

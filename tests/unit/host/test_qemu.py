@@ -245,7 +245,8 @@ def test_devices_that_are_not_described(tmp_path: Path) -> None:
     with StreamState(sample("plain-new", tmp_path)) as state:
         data = state.unit_bytes("devices")
     assert blank_devices(b"\0").fault == "the stream does not describe them"
-    assert "is wrong" in blank_devices(data.replace(b'"e1000", "inst', b'"e1001", "inst')).fault
+    other = data.replace(b'/e1000", "instance', b'/e1001", "instance')
+    assert other != data and "is wrong" in blank_devices(other).fault
     # One value more than is described.
     (card,) = (device for device in devices(data) if device.kind == "e1000")
     more = data[: card.start] + b"\0" + data[card.start :]

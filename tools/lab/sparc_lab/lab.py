@@ -134,7 +134,7 @@ class Lab:
                     machine.start_outer(self._builder.outer())
                 if isinstance(machine, QemuMachine):
                     if settings.newest:
-                        machine.find_newest(self._builder.newest_qemu())
+                        machine.find_newest(self.newest_qemu())
                     machine.create(self._builder.guest(settings.kernel))
                 else:
                     machine.create(self.parts, stored=ready, hardware=hardware)
@@ -179,6 +179,10 @@ class Lab:
         if self.owned:
             self._lock.unlink(missing_ok=True)
             self.home.with_suffix(".owner").unlink(missing_ok=True)
+
+    def newest_qemu(self) -> Path:
+        """A Debian tree with the newest QEMU."""
+        return self._builder.newest_qemu()
 
     def host(self, argv: Sequence[str], name: str = "") -> int:
         """Run a program where the machines' VirtualBox is installed; its status.

@@ -45,6 +45,7 @@ _PIPE = 1 << 20
 _END_SECONDS = 30.0
 _BANDWIDTH = 128 << 20
 _NAME = "sparc"
+_OVER = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -349,7 +350,7 @@ class _Saving:
             finally:
                 os.close(theirs)
             self.monitor.ask("migrate", uri="fd:sparc-save")
-            passed = pass_on(ours, file, self._screen(), self._gone(), self._progress)
+            passed = pass_on(ours, file, self._screen(), self._gone(), self._progress, self._over)
             self._await_end()
         self._check_devices(passed)
         return passed
@@ -387,10 +388,16 @@ class _Saving:
             self.outcome.fault = "its memory was not found"
             self._refuse()
 
+    def _over(self) -> bool:
+        """Whether QEMU saves no more. It is also a moment to stop in. Raises HostError."""
+        if self.stop.is_set():
+            raise HostError("interrupted: it was cancelled", self.process.name)
+        return self.monitor.ask("query-migrate").get("status") in _OVER
+
     def _await_end(self) -> None:
         end = time.monotonic() + _END_SECONDS
         while (told := self.monitor.ask("query-migrate")).get("status") != "completed":
-            if told.get("status") in ("failed", "cancelled") or time.monotonic() > end:
+            if told.get("status") in _OVER or time.monotonic() > end:
                 why = told.get("error-desc", told.get("status", "it does not end"))
                 raise HostError(f"no checkpoint was taken: QEMU says: {why}", self.process.name)
             time.sleep(0.01)

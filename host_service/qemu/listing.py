@@ -11,11 +11,10 @@ __all__ = ["listings"]
 
 
 def listings(vm: str | None) -> list[Listing]:
-    """That of a VM, or of all that run or have checkpoints. Each checkpoint is a root: QEMU keeps
-    no tree of them."""
-    running = {process.name: process for process in processes.running()}
-    names = [vm] if vm is not None else sorted({*running, *store.vms()} - {""})
-    return [_listing(name, name in running) for name in names]
+    """That of a VM, or of all of which sparc ever took a checkpoint. Each checkpoint is a root:
+    QEMU keeps no tree of them."""
+    running = {process.name for process in processes.running()}
+    return [_listing(name, name in running) for name in ([vm] if vm is not None else store.vms())]
 
 
 def _listing(name: str, runs: bool) -> Listing:

@@ -26,9 +26,12 @@ class Monitor:
     """
 
     def __init__(self, path: Path, vm: str = "") -> None:
-        from qemu.qmp import QMPClient
-        from qemu.qmp.error import QMPError
-
+        try:
+            from qemu.qmp import QMPClient
+            from qemu.qmp.error import QMPError
+        except ModuleNotFoundError:
+            cause = "the library qemu.qmp is not installed"
+            raise HostError(cause, vm, "pip install sparc[qemu]") from None
         self._vm = vm
         self._errors = QMPError
         self._client: Any = QMPClient("sparc")

@@ -8,6 +8,7 @@ of them at its end.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -22,6 +23,7 @@ __all__ = ["Broken", "Passed", "Screen", "pass_on"]
 
 _PAGE = c_stream.PAGE
 _PIECE = 1 << 20
+_WAIT_MS = 200
 _TELL = 16 << 20
 _ZERO_RECORD = np.dtype([("word", ">u8"), ("fill", "u1")])
 _PAGE_RECORD = np.dtype([("word", ">u8"), ("data", f"V{_PAGE}")])
@@ -51,10 +53,15 @@ class Passed:
 
 
 class _Source:
-    """Reads exactly so much from a pipe."""
+    """Reads exactly so much from a pipe. Where nothing comes, `over` says whether nothing will:
+    newer versions of QEMU may keep it open for long when all was written, until they are spoken to.
+    """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, over: Callable[[], bool]) -> None:
         self._fd = fd
+        self._over = over
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
         self._buffer = b""
         self._at = 0
 
@@ -64,7 +71,7 @@ class _Source:
             parts = [self._buffer[self._at :]]
             have = len(parts[0])
             while have < count:
-                more = os.read(self._fd, _PIECE)
+                more = self._read()
                 if not more:
                     raise Broken("it ended too early")
                 parts.append(more)
@@ -72,6 +79,16 @@ class _Source:
             self._buffer, self._at = b"".join(parts), 0
         self._at += count
         return self._buffer[self._at - count : self._at]
+
+    def _read(self) -> bytes:
+        """What comes next, or nothing at the end."""
+        over = False
+        while not self._poll.poll(_WAIT_MS):
+            # What was written before it was over is there then.
+            if over:
+                return b""
+            over = self._over()
+        return os.read(self._fd, _PIECE)
 
     def ahead(self) -> memoryview:
         """What is there already, without waiting for more."""
@@ -81,7 +98,7 @@ class _Source:
         """All up to the end. Raises Broken where that is too much."""
         parts = [self._buffer[self._at :]]
         have = len(parts[0])
-        while more := os.read(self._fd, _PIECE):
+        while more := self._read():
             parts.append(more)
             have += len(more)
             if have > _MOST:
@@ -96,18 +113,21 @@ def pass_on(
     screen: Screen | None,
     gone: Mapping[str, bytes] | None,
     tell: Callable[[int], None] | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> Passed:
     """Copy the stream from a pipe to its end; `screen` blanks video memory, None leaves it.
 
     `gone` has for each block a byte for each page, which is not 0 where none may have content;
     None if nothing is to be kept out, of devices either.
-    `tell(bytes)` is called now and then with how much of the memory has passed.
+    `tell(bytes)` is called now and then with how much of the memory has passed. `over()` says, when
+    nothing comes, whether QEMU has written all.
 
     Raises:
         Broken: it is no such stream, or a page has content that may have none.
         OSError: of the sink.
     """
-    return _Pump(_Source(fd), sink, screen, gone or {}, tell, blank=gone is not None).run()
+    source = _Source(fd, over)
+    return _Pump(source, sink, screen, gone or {}, tell, blank=gone is not None).run()
 
 
 class _Pump:

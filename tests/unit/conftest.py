@@ -9,9 +9,19 @@ from pathlib import Path
 import pytest
 from samples import DATA, SAMPLES, Make, Search, write_state
 
+from host_service.qemu import processes
 from sparc.audit.report import Report
 from sparc.audit.run import audit
 from sparc.audit.secrets import Secret
+
+
+@pytest.fixture(autouse=True)
+def _no_vm_of_qemu(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever VMs this machine has of QEMU's, and whatever checkpoints of them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-state"))
+    monkeypatch.setattr(processes, "running", list)
 
 
 @pytest.fixture(params=SAMPLES)

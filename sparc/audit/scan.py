@@ -44,6 +44,8 @@ __all__ = [
 
 PAGE = c_pgm.PAGE
 _PIECE = 1 << 20
+# Of video memory, what a text screen can be in: 256 KB.
+_TEXT_PAGES = 64
 
 Progress = Callable[[int, int], None]
 
@@ -170,13 +172,29 @@ class StreamAuditWalk(Searching, StreamWalk):
         offset, page, count, kind, range_id = memory.index.rows(first_row)
         stored = np.flatnonzero(offset != 0)
         keys = page_keys(page, kind, range_id)
+        screens = [n for n, found in memory.mmio2.items() if found.device.endswith("vram")]
         for row in stored.tolist():
             for first in range(0, int(count[row]), BATCH):
                 some = min(BATCH, int(count[row]) - first)
                 at = int(offset[row]) + first * memory.index.stride
-                self._add_ends(at, some, memory.index.stride, int(keys[row]) + first)
+                key = int(keys[row]) + first
+                data = self._add_ends(at, some, memory.index.stride, key)
+                if int(range_id[row]) in screens and int(page[row]) + first < _TEXT_PAGES:
+                    self._text(data, at, memory.index.stride, key)
 
-    def _add_ends(self, offset: int, count: int, stride: int, key: int) -> None:
+    def _text(self, data: bytes, offset: int, stride: int, key: int) -> None:
+        """Search a text screen: a VGA has four bytes for each character, of which the first two are
+        it and its colours."""
+        count = len(data) // stride
+        pages = np.ndarray((count, PAGE), np.uint8, data, self.head, (stride, 1))
+        cells = pages.reshape(-1, 4)[:, :2].tobytes()
+        found, _ = self.matcher.scan(memoryview(cells), len(cells))
+        for at, pattern in found:
+            nth, inside = divmod(at // 2 * 4 + at % 2, PAGE)
+            spot = Resolver.spot(key + nth, inside, offset + nth * stride)
+            self.hits.append((spot, pattern, (), 0))
+
+    def _add_ends(self, offset: int, count: int, stride: int, key: int) -> bytes:
         try:
             data = os.pread(self.stream.fd, count * stride, offset)
         except OSError as error:
@@ -185,6 +203,7 @@ class StreamAuditWalk(Searching, StreamWalk):
         if whole < count:
             self.bad(Damaged("page: the file ends inside it", offset, count * stride, len(data)))
         self.ends.add_run(data, self.head, whole, stride, key, offset)
+        return data
 
 
 class RejoinedWalk(AuditWalk):

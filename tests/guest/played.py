@@ -17,7 +17,7 @@ from host_service.qemu import processes
 from host_service.qemu.memory import GuestMemory, backings, parts_of
 from host_service.qemu.monitor import Monitor
 from sparc import abi
-from sparc.abi import Reason, Request, State
+from sparc.abi import Display, Reason, Request, State
 
 __all__ = ["CANARY", "FREE", "PART", "SECRET", "STASHED", "Bare", "Played"]
 
@@ -81,13 +81,17 @@ class Bare:
 
 
 class Played:
-    """What plays a guest with the module in a VM's memory; `fails` makes it refuse to park.
+    """What plays a guest with the module in a VM's memory; `fails` makes it refuse to park, and
+    `display` is what it asks for of the screen.
 
     `restored`: how often it was let go with its canary gone.
     """
 
-    def __init__(self, bare: Bare, *, fails: Reason | None = None) -> None:
+    def __init__(
+        self, bare: Bare, *, fails: Reason | None = None, display: Display = Display.KEEP
+    ) -> None:
         self.fails = fails
+        self.display = display
         self.silent = False
         self.restored = 0
         self.resumed = 0
@@ -125,7 +129,7 @@ class Played:
             extents,
             canary=CANARY,
             state=state,
-            head={"sequence": sequence},
+            head={"sequence": sequence, "display": self.display},
         )
         for page, data in made.items():
             self.memory.write(page * PAGE, data)

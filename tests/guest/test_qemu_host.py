@@ -16,7 +16,9 @@ from sparc_lab import Lab
 
 from host_service.qemu import restore
 from host_service.qemu.store import Machine
-from sparc.abi import Reason
+from sparc.abi import Display, Reason
+from sparc.qemu.devices import devices
+from sparc.qemu.state import StreamState
 from tests.guest.played import CANARY, FREE, PART, SECRET, STASHED, Bare, Played
 
 _TREES = {"bookworm": "tools", "newest": "qemu"}
@@ -220,6 +222,45 @@ def test_a_guest_that_says_nothing(bare: Bare, played: Played, state: Path) -> N
     _sparc("host", "policy", bare.name, "strict", "--timeout", "300")
     done = _sparc("checkpoint", bare.name)
     assert done.returncode == 2 and "did not answer within 300 ms" in done.stderr
+    assert bare.status() == "running"
+
+
+def _with(bare: Bare, name: str, display: Display) -> Path:
+    """A checkpoint of a guest that asks for that."""
+    played = Played(bare, display=display)
+    try:
+        done = _sparc("checkpoint", bare.name, "--name", name, "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["report"]["display"] == name.partition("-")[0]
+        assert (told["report"]["display_bytes"] > 0) == (display != Display.KEEP)
+        return Path(told["state_file"])
+    finally:
+        played.close()
+
+
+def _on_the_screen(file: Path) -> bool:
+    """Whether what the firmware writes there is in video memory."""
+    found = _sparc("audit", str(file), "--secret-file", "-", "--json", given="SeaBIOS (version")
+    return any(one["encoding"] == "console" for one in json.loads(found.stdout)["findings"])
+
+
+def test_the_screen_and_keys(bare: Bare, state: Path) -> None:
+    keys = [{"type": "qcode", "data": letter} for letter in "secret"]
+    for key in keys:
+        bare.qmp("send-key", keys=[key])
+    screens = {}
+    for display in Display:
+        name = display.name.lower()
+        file = _with(bare, name, display)
+        screens[display] = _on_the_screen(file)
+        with StreamState(file) as saved:
+            found = devices(saved.unit_bytes("devices"))
+            data = saved.unit_bytes("devices")
+        (keyboard,) = (device for device in found if device.kind == "ps2kbd")
+        queue = keyboard.value("queue.data")
+        assert queue is not None and not any(data[queue.start : queue.start + queue.size])
+    assert screens == {Display.KEEP: True, Display.TEXT: False, Display.ALL: False}
     assert bare.status() == "running"
 
 

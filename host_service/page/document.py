@@ -113,7 +113,8 @@ def _facts(subject: Subject, report: Report | None) -> Element:
         facts.append(("VM", f"{report.vm_name} ({report.vm_uuid})"))
         facts.append(("Taken", f"{_time(report.time)}, policy {report.policy}"))
     kind = "live save" if subject.live else "save of a stopped VM"
-    facts.append(("VirtualBox", f"{subject.virtualbox}, {kind}"))
+    by = "Hypervisor" if subject.virtualbox.startswith("QEMU") else "VirtualBox"
+    facts.append((by, f"{subject.virtualbox}, {kind}"))
     ram = size(sum(length for _, length in subject.memory.ranges))
     facts.append(("Guest", f"{ram} of RAM, CPUs: {subject.cpus or 'unknown'}"))
     if report:

@@ -56,7 +56,8 @@ def restore(
     machine = store.read_machine(found.state_file)
     verdict = judge(found.state_file, machine.uuid)
     if waiting is not None:
-        _load(waiting, found.state_file, vm)
+        with Monitor(waiting, vm) as monitor:
+            _load(monitor, found.state_file, vm)
         return found, machine, verdict, _note(found, machine, verdict)
     process = processes.find(vm)
     if process is not None:
@@ -72,7 +73,8 @@ def restore(
             if done.returncode:
                 raise HostError(f"qemu-img: {last_line(done.stderr)}", vm)
     (start or launch)(machine, command_line(machine.argv))
-    _load(_await_monitor(vm), found.state_file, vm)
+    with _await_monitor(vm) as monitor:
+        _load(monitor, found.state_file, vm)
     return found, machine, verdict, _note(found, machine, verdict)
 
 
@@ -138,35 +140,36 @@ def _check_disks(machine: Machine) -> None:
             )
 
 
-def _await_monitor(vm: str) -> Path:
-    """The QMP socket of a VM that was just started."""
+def _await_monitor(vm: str) -> Monitor:
+    """The connection to a VM that was just started."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         process = processes.find(vm)
-        if process is not None and process.monitor is not None and process.monitor.exists():
-            return process.monitor
+        if process is not None and process.monitor is not None:
+            # A socket of that name may be there from before.
+            with contextlib.suppress(HostError):
+                return Monitor(process.monitor, vm)
         time.sleep(_STEP_SECONDS)
     log = store.folder_of(vm) / "qemu.log"
     raise HostError("QEMU does not start", vm, f"{log} says more")
 
 
-def _load(path: Path, state_file: Path, vm: str) -> None:
-    with Monitor(path, vm) as monitor:
-        if monitor.status() != "inmigrate":
-            raise HostError("QEMU does not wait for a state", vm, "start it with -incoming defer")
-        with _poured(state_file) as pipe:
-            monitor.give(pipe, "sparc-load")
-            monitor.ask("migrate-incoming", uri="fd:sparc-load")
-        end = time.monotonic() + _LOAD_SECONDS
-        while (status := monitor.status()) == "inmigrate":
-            # One that cannot load it ends, or says so.
-            told = monitor.ask("query-migrate")
-            if told.get("status") == "failed" or time.monotonic() > end:
-                why = told.get("error-desc", "it does not end")
-                raise HostError(f"QEMU does not load the checkpoint: {why}", vm)
-            time.sleep(_STEP_SECONDS)
-        if status != "running":
-            monitor.ask("cont")
+def _load(monitor: Monitor, state_file: Path, vm: str) -> None:
+    if monitor.status() != "inmigrate":
+        raise HostError("QEMU does not wait for a state", vm, "start it with -incoming defer")
+    with _poured(state_file) as pipe:
+        monitor.give(pipe, "sparc-load")
+        monitor.ask("migrate-incoming", uri="fd:sparc-load")
+    end = time.monotonic() + _LOAD_SECONDS
+    while (status := monitor.status()) == "inmigrate":
+        # One that cannot load it ends, or says so.
+        told = monitor.ask("query-migrate")
+        if told.get("status") == "failed" or time.monotonic() > end:
+            why = told.get("error-desc", "it does not end")
+            raise HostError(f"QEMU does not load the checkpoint: {why}", vm)
+        time.sleep(_STEP_SECONDS)
+    if status != "running":
+        monitor.ask("cont")
 
 
 @contextlib.contextmanager

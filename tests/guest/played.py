@@ -11,8 +11,8 @@ import time
 
 from parked import PAGE, parked
 from sparc_lab import Lab
-from sparc_lab.processes import Process
 
+from host_service.errors import HostError
 from host_service.qemu import processes
 from host_service.qemu.memory import GuestMemory, backings, parts_of
 from host_service.qemu.monitor import Monitor
@@ -51,10 +51,10 @@ class Bare:
         if shared:
             memory = f"memory-backend-memfd,id=ram0,size={_MB}M,share=on"
             self.argv += ["-object", memory, "-machine", "pc,memory-backend=ram0"]
-        self.process = self.start(self.argv)
+        self.start(self.argv)
         time.sleep(_SETTLED_SECONDS)
 
-    def start(self, argv: list[str]) -> Process:
+    def start(self, argv: list[str]) -> None:
         """Start it; returns when it can be spoken to."""
         self.socket.unlink(missing_ok=True)
         log = self.lab.sandbox.files / f"{self.name}.log"
@@ -63,7 +63,6 @@ class Bare:
         while not self.socket.exists():
             assert time.monotonic() < end and process.alive(), log.read_text()
             time.sleep(0.05)
-        return process
 
     def qmp(self, command: str, **arguments: object) -> object:
         """Ask QEMU."""
@@ -75,9 +74,21 @@ class Bare:
         with Monitor(self.socket) as monitor:
             return monitor.status()
 
+    def quit(self) -> None:
+        """End the one that runs now, and wait for that."""
+        process = processes.find(self.name)
+        assert process is not None and process.monitor is not None
+        with Monitor(process.monitor) as monitor, contextlib.suppress(HostError):
+            monitor.ask("quit")
+        end = time.monotonic() + 20
+        while processes.start_time(process.pid) == process.started:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
     def end(self) -> None:
-        """Cut its power."""
-        self.process.end()
+        """Cut its power, whoever started it."""
+        if processes.find(self.name) is not None:
+            self.quit()
 
 
 class Played:

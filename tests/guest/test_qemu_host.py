@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,8 +15,6 @@ from pathlib import Path
 import pytest
 from sparc_lab import Lab
 
-from host_service.qemu import restore
-from host_service.qemu.store import Machine
 from sparc.abi import Display, Reason
 from sparc.qemu.devices import devices
 from sparc.qemu.state import StreamState
@@ -301,28 +300,64 @@ def test_a_vm_that_shares_no_memory(lab: Lab, bare: Bare, state: Path) -> None:
         other.end()
 
 
-def test_a_restore(lab: Lab, bare: Bare, played: Played, state: Path) -> None:
+@pytest.fixture
+def programs(lab: Lab, bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lab's QEMU and qemu-img as if they were this machine's."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, tree in (("qemu-system-x86_64", bare.tree), ("qemu-img", "tools")):
+        program = folder / name
+        line = shlex.join(lab.sandbox.argv(tree, [name]))
+        program.write_text(f'#!/bin/sh\nexec {line} "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_restore(bare: Bare, played: Played, state: Path) -> None:
     assert _sparc("checkpoint", bare.name, "--name", "one").returncode == 0
     refused = _sparc("restore", bare.name, "one")
     assert refused.returncode == 2 and "the VM is running" in refused.stderr
     played.memory.write(PART * 4096 + 2000, b"later")
-
-    def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-        line = lab.sandbox.argv("tools", argv)
-        return subprocess.run(line, capture_output=True, text=True, check=False)
-
-    def start(machine: Machine, argv: list[str]) -> None:
-        assert machine.argv == bare.argv
-        bare.process = bare.start(argv)
-
-    restore.restore(bare.name, "one", force=True, run=run, start=start)
+    done = _sparc("restore", bare.name, "one", "--force")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{bare.name} runs (qemu), restored from one")
     assert bare.status() == "running"
+    _as_checkpointed(bare)
+    log = _sparc("log", bare.name).stdout
+    assert "restored    one, runs (qemu); clean" in log
+    # Once more, from one that is off; and into one that its manager has started.
+    bare.qmp("stop")
+    bare.quit()
+    assert _sparc("restore", bare.name, "one").returncode == 0
+    _as_checkpointed(bare)
+    bare.quit()
+    bare.start([*bare.argv, "-incoming", "defer"])
+    done = _sparc("restore", bare.name, "one", "--qmp", str(bare.socket))
+    assert done.returncode == 0, done.stderr
+    _as_checkpointed(bare)
+    assert bare.status() == "running"
+    again = _sparc("restore", bare.name, "one", "--qmp", str(bare.socket))
+    assert again.returncode == 2 and "QEMU does not wait for a state" in again.stderr
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_state_that_does_not_fit(bare: Bare, played: Played, state: Path) -> None:
+    assert _sparc("checkpoint", bare.name, "--name", "one").returncode == 0
+    file = _folder(bare, state) / "one.ckpt"
+    file.write_bytes(file.read_bytes()[:100_000])
+    assert "NOT CLEAN" in _sparc("list", bare.name).stdout
+    bare.quit()
+    done = _sparc("restore", bare.name, "one")
+    assert done.returncode == 2, done.stdout
+    bare.start(bare.argv)
+
+
+def _as_checkpointed(bare: Bare) -> None:
     found = _memory(bare, PART)
     assert found[:100] == (SECRET % PART).ljust(100, b".") and found[100:300] == bytes(200)
     assert found[2000:2005] == b"....."
     assert not any(_memory(bare, CANARY))
-    log = _sparc("log", bare.name).stdout
-    assert "restored    one, runs (qemu); clean" in log
 
 
 def _memory(bare: Bare, page: int) -> bytes:

@@ -27,6 +27,8 @@ _GUEST = "tests/guest/test_faults.py"
 _SERVICE = "tests/guest/test_service.py"
 _STARTS = "tests/e2e/test_starts.py"
 _STASH = "tests/e2e/test_stash.py"
+_QEMU = "host_service/qemu"
+_QEMU_HOST = "tests/guest/test_qemu_host.py"
 
 _ONLY_OF_GOOD_SAVES = (
     "\tcheckpoint_finish(&checkpoint, &machine.guest.inside);\n\tif (unannounced) {",
@@ -181,5 +183,47 @@ MUTATIONS = (
         "\t\tvm->numbers.lost++;\n\t\treturn;\n\t}\n\tblock->pages",
         "\t\treturn;\n\t}\n\tblock->pages",
         "tests/e2e/test_watch.py::test_what_finds_no_room_is_not_called_clean",
+    ),
+    Mutation(
+        "QEMU: who takes a checkpoint may be killed",
+        f"{_QEMU}/keeper.py",
+        "                    stash.put_back(memory)\n",
+        "",
+        f"{_QEMU_HOST}::test_killed_at_any_step[bookworm-_write]",
+    ),
+    Mutation(
+        "QEMU: a guest is let go by the keeper",
+        f"{_QEMU}/keeper.py",
+        "                    self._let_go(memory)\n",
+        "                    pass\n",
+        f"{_QEMU_HOST}::test_killed_at_any_step[bookworm-_judge]",
+    ),
+    Mutation(
+        "QEMU: nothing is taken out without a keeper",
+        f"{_QEMU}/keeper.py",
+        "        raise KeeperLost\n",
+        "        return\n",
+        f"{_QEMU_HOST}::test_without_its_keeper_it_goes_no_further[bookworm]",
+    ),
+    Mutation(
+        "QEMU: all memory is saved, whatever QEMU is set to",
+        f"{_QEMU}/checkpoint.py",
+        '    "x-ignore-shared",\n',
+        "",
+        f"{_QEMU_HOST}::test_settings_that_would_leave_memory_out[bookworm]",
+    ),
+    Mutation(
+        "QEMU: the screen",
+        f"{_QEMU}/checkpoint.py",
+        "        wanted = {Display.TEXT: blank_text, Display.ALL: blank_all}",
+        "        wanted = {Display.TEXT: blank_text}",
+        f"{_QEMU_HOST}::test_the_screen_and_keys[bookworm]",
+    ),
+    Mutation(
+        "QEMU: what was taken out cannot come out",
+        f"{_QEMU}/pump.py",
+        "        if table.count(0) != len(table):",
+        "        if not table and first < 0:",
+        "tests/unit/host/test_qemu.py::test_what_was_taken_out_cannot_pass[2-plain-old]",
     ),
 )

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from host_service import extension_pack, virtualbox
+from host_service import extension_pack, hypervisor, virtualbox
 from host_service.errors import HostError
+from host_service.qemu.store import vms
 from host_service.snapshots import Vm
 from host_service.verdict import Verdict, judge
 from host_service.virtualbox import Machine
@@ -55,17 +56,39 @@ def show(vm: str | None, as_json: bool) -> int:
     Raises:
         HostError: no such VM, or VirtualBox does not answer.
     """
-    found = [virtualbox.find(vm)] if vm is not None else virtualbox.machines()
-    standings = [_with_last(standing_of(machine)) for machine in found]
+    standings = _all() if vm is None else [_one(vm)]
     if as_json:
         data = [standing_data(standing) for standing in standings]
         click.echo(json.dumps(data[0] if vm is not None else data, indent=2))
     elif standings:
-        installed = extension_pack.installed() is not None
+        own = any(not isinstance(standing.machine, Vm) for standing in standings)
+        installed = own and extension_pack.installed() is not None
         click.echo("\n".join(_text(standing, installed) for standing in standings))
     else:
         click.echo("VirtualBox knows no VM of this user")
     return 0
+
+
+def _one(vm: str) -> Standing:
+    from host_service.qemu.standing import standing
+
+    if hypervisor.of(vm) == hypervisor.QEMU:
+        return standing(vm)
+    return _with_last(standing_of(virtualbox.find(vm)))
+
+
+def _all() -> list[Standing]:
+    """All of VirtualBox's, and of QEMU's those that sparc ever had to do with."""
+    from host_service.qemu.standing import standing
+
+    found = [standing(name) for name in vms()]
+    try:
+        machines = virtualbox.machines()
+    except virtualbox.VirtualBoxError:
+        if not found:
+            raise
+        machines = []
+    return found + [_with_last(standing_of(machine)) for machine in machines]
 
 
 def standing_of(machine: Machine) -> Standing:
@@ -143,13 +166,17 @@ def _text(standing: Standing, installed: bool) -> str:
     if standing.state is State.INACCESSIBLE:
         return printable(lines[0])
     if standing.problem:
-        lines.append(f"  pack        {standing.problem}")
+        label = "host" if isinstance(machine, Vm) else "pack"
+        lines.append(f"  {label}        {standing.problem}")
     elif pack:
-        lines.append(f"  pack        {pack.pack}, {pack.state}{_reason(pack)}")
+        label = "host" if isinstance(machine, Vm) else "pack"
+        lines.append(f"  {label}        {pack.pack}, {pack.state}{_reason(pack)}")
         module = f"in the guest (ABI {pack.abi})" if pack.module else "not in the guest"
         lines.append(f"  module      {module}")
         members = f"processes: {pack.members}" if pack.armed else "nothing since it was loaded"
         lines.append(f"  excluded    {members}")
+    elif isinstance(machine, Vm):
+        pass
     elif not installed:
         lines.append("  pack        not installed: sparc host install")
     elif standing.state in (State.RUNNING, State.PAUSED):

@@ -288,6 +288,17 @@ def test_a_vm_that_is_paused_or_held_by_another(bare: Bare, played: Played, stat
     assert done.returncode == 2 and "QEMU does not answer" in done.stderr
 
 
+def test_how_it_stands(bare: Bare, played: Played, state: Path) -> None:
+    before = played.content()
+    told = json.loads(_sparc("status", bare.name, "--json").stdout)
+    assert (told["state"], told["pack"]["module"], told["pack"]["members"]) == ("running", True, 1)
+    assert told["pack"]["version"].startswith("QEMU ") and told["last"] is None
+    _sparc("checkpoint", bare.name, "--name", "one")
+    text = _sparc("status").stdout
+    assert "  checkpoint  one: clean" in text and "  excluded    processes: 1" in text
+    assert _whole(played, before)
+
+
 def test_a_vm_that_shares_no_memory(lab: Lab, bare: Bare, state: Path) -> None:
     other = Bare(lab, bare.tree, f"{bare.name}-own", shared=False)
     try:

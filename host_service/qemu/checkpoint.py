@@ -117,6 +117,9 @@ class _Saving:
         self.disks: list[store.Disk] = []
         self._stash_fd = Stash.file()
         self._asked = False
+        # Whether the guest goes on by itself; if not, that is left to the keeper.
+        self._safe = True
+        self._stopped = False
         # One of its own, even where a checkpoint of that name was removed by hand.
         self._disk = f"{_NAME} {name} {datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         self._keeper: Keeper | None = None
@@ -142,7 +145,7 @@ class _Saving:
         finally:
             os.close(self._stash_fd)
             if self._keeper is not None:
-                self._keeper.close()
+                self._keeper.close(over=self._safe)
         when = datetime.now(UTC)
         late = self.stop.is_set()
         return Taken(self.process.name, self.uuid, self.name, when, self.state_file, late)
@@ -208,7 +211,7 @@ class _Saving:
         if guest is None or outcome.reason != "ok":
             return
         self._tell_keeper(asked=True)
-        self._asked = True
+        self._asked, self._safe = True, False
         guest.ask(Request.PREPARE)
         with self._step("prepare"):
             end = time.monotonic() + outcome.policy.timeout_ms / 1000
@@ -236,14 +239,18 @@ class _Saving:
         raise HostError(cause, self.process.name, advice)
 
     def _let_go(self) -> None:
+        """Tell the guest. It runs, or will."""
         if self._asked and self.guest is not None and self.guest.stands():
             self.guest.let_go()
+        if not self._stopped:
+            self._safe = True
 
     # -- while it does
 
     def _save(self, file: Any) -> Passed:
         """From `stop` to `cont`; however it ends, the guest goes on."""
-        kept = False
+        kept = self._safe = False
+        self._stopped = True
         try:
             with self._step("suspend"):
                 self.monitor.ask("stop")
@@ -282,6 +289,7 @@ class _Saving:
                 self.stash.wipe()
             self._let_go()
         self.monitor.ask("cont")
+        self._safe = True
 
     def _judge(self) -> None:
         """Does it stand parked now, in the way it said?"""

@@ -75,11 +75,15 @@ class Keeper:
             pass
         raise KeeperLost
 
-    def close(self) -> None:
-        """It is over, and the guest goes on by itself."""
-        with contextlib.suppress(KeeperLost):
-            self.tell(over=True)
+    def close(self, *, over: bool = True) -> None:
+        """It is over, and the guest goes on by itself; or it is for the keeper to see to that."""
+        if over:
+            with contextlib.suppress(KeeperLost):
+                self.tell(over=True)
         self._socket.close()
+        if not over:
+            # It speaks to QEMU once nobody else does.
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_SECONDS)
 

@@ -44,11 +44,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Backing:
-    """The file behind one block: an open descriptor, and where the block lies in it."""
+    """The file behind one block: an open descriptor, and where the block lies in it.
+
+    `pinned`: whether a device of the host may hold its pages, so that they must stay the same ones.
+    """
 
     fd: int
     offset: int
     size: int
+    pinned: bool = False
 
 
 class GuestMemory:
@@ -129,8 +133,9 @@ class GuestMemory:
         block, at = self._find(gpa, length)
         file = self.files[block]
         arguments = (_PUNCH_HOLE, ctypes.c_long(file.offset + at), ctypes.c_long(length))
-        if _libc.fallocate(file.fd, *arguments):
-            # Of huge pages, or of a file system that cannot.
+        # Of a part of a huge page, some kernels say that they did it, and did not.
+        small = os.fstat(file.fd).st_blksize <= _PAGE and not file.pinned
+        if not small or _libc.fallocate(file.fd, *arguments):
             self.clear(gpa, length)
 
     def clear(self, gpa: int, length: int) -> None:
@@ -175,10 +180,22 @@ def backings(monitor: Monitor, process: QemuProcess) -> Iterator[dict[str, Backi
                 raise _not_shared(process.name, size)
             fd, offset = _open(monitor, process, name, size)
             stack.callback(os.close, fd)
-            found[name] = Backing(fd, offset, size)
+            found[name] = Backing(fd, offset, size, _has_vfio(process.pid))
         if not found:
             raise _not_shared(process.name, 0)
         yield found
+
+
+def _has_vfio(pid: int) -> bool:
+    """Whether the VM was given a device of the host."""
+    links = []
+    with contextlib.suppress(OSError):
+        links = list(Path("/proc", str(pid), "fd").iterdir())
+    for link in links:
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith("/dev/vfio"):
+                return True
+    return False
 
 
 def _not_shared(vm: str, size: int) -> HostError:

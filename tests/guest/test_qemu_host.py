@@ -167,6 +167,28 @@ def test_cancelled(
     _nothing_left(bare, state, snapshots)
 
 
+_FAILED = """
+import sys
+from host_service.errors import HostError
+from host_service.qemu import checkpoint, processes
+def fail(saving, *_):
+    raise HostError("QEMU does not answer to query-migrate")
+setattr(checkpoint._Saving, "_go_on", fail)
+checkpoint.take(processes.find(sys.argv[1]), "killed")
+"""
+
+
+def test_what_cannot_be_undone_is_left_to_the_keeper(
+    bare: Bare, played: Played, state: Path
+) -> None:
+    before, snapshots = played.content(), _names(bare)
+    done = _python("-c", _FAILED, bare.name)
+    assert done.returncode == 1 and "QEMU does not answer" in done.stderr
+    _await_running(bare)
+    _nothing_left(bare, state, snapshots)
+    assert _whole(played, before) and played.resumed == 1
+
+
 def test_without_its_keeper_it_goes_no_further(bare: Bare, played: Played, state: Path) -> None:
     before, snapshots = played.content(), _names(bare)
     done = _killed(bare, "_put_aside", signal.SIGKILL, "alone")
@@ -245,6 +267,9 @@ def _on_the_screen(file: Path) -> bool:
 
 
 def test_the_screen_and_keys(bare: Bare, state: Path) -> None:
+    # So that what it writes first is there still.
+    bare.qmp("system_reset")
+    time.sleep(3)
     keys = [{"type": "qcode", "data": letter} for letter in "secret"]
     for key in keys:
         bare.qmp("send-key", keys=[key])

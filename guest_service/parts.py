@@ -34,6 +34,7 @@ _SOURCES = (
     "sparc/cli/guest.py",
     "sparc/cli/guest_setup.py",
     "sparc/cli/guest_words.py",
+    "sparc/cli/hypervisor.py",
     "sparc/cli/include.py",
     "sparc/cli/list.py",
     "sparc/cli/live.py",

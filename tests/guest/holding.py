@@ -6,9 +6,9 @@ Run in a guest. `secrets(seed)` is for who looks for them.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
-from pathlib import Path
 
 __all__ = ["secrets"]
 
@@ -25,9 +25,12 @@ def secrets(seed: str) -> list[str]:
 def _main(seed: str, path: str) -> None:
     held = [bytearray(secret.encode() * _COPIES) for secret in secrets(seed)]
     right = [hashlib.sha256(area).digest() for area in held]
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     while True:
         good = [hashlib.sha256(area).digest() for area in held] == right
-        Path(path).write_text(f"{time.monotonic():.3f} {'whole' if good else 'harmed'}")
+        # Of one length, so that it is whole whenever it is read.
+        told = f"{time.monotonic():014.3f} {'whole ' if good else 'harmed'}"
+        os.pwrite(file, told.encode(), 0)
         time.sleep(0.2)
 
 

@@ -40,7 +40,7 @@ class Victim:
         """Whether it still runs, and all that it holds is what it was."""
         before = self.vm.ok(f"cat {self.file}")
         after = self.vm.ok(f"sleep 2; cat {self.file}")
-        return before != after and after.endswith(" whole")
+        return before != after and after.split()[-1:] == ["whole"]
 
     def lives(self) -> bool:
         """Whether it is there at all."""

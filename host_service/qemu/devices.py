@@ -42,6 +42,8 @@ _RULES = (
     # The last packet that it sent.
     _Rule("e1000", "tx.data", "tx.size", "the network card was in the middle of a packet"),
     _Rule("e1000", "tx.header", "tx.size", "the network card was in the middle of a packet"),
+    # One of these in parts is lost, and sent again, as on any network.
+    _Rule("pcnet", "state/buffer"),
     # The last keys.
     _Rule("ps2kbd", "queue.data", "queue.count"),
     _Rule("ps2mouse", "queue.data", "queue.count"),

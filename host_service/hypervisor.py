@@ -29,7 +29,9 @@ def of(vm: str, wanted: str = "") -> str:
         virtualbox.find(vm)
     except VirtualBoxError:
         return QEMU
-    raise HostError("VirtualBox and QEMU have a VM of that name", vm, "say --hypervisor")
+    raise HostError(
+        "VirtualBox and QEMU have a VM of that name", vm, "say --hypervisor, or name a file"
+    )
 
 
 def saved_state(vm: str, name: str | None = None, wanted: str = "") -> Path:

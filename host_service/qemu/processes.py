@@ -66,7 +66,8 @@ def process(vm: str, monitor: Path | None = None) -> QemuProcess:
         found = find(vm)
         if found is None:
             raise HostError("no QEMU of that name runs", vm, "name its QMP socket: --qmp PATH")
-        return found
+        # One without a name is called what it was found by.
+        return dataclasses.replace(found, name=found.name or vm)
     pid = _listener(monitor)
     for one in running():
         if one.pid == pid:

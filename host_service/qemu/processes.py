@@ -71,7 +71,8 @@ def process(vm: str, monitor: Path | None = None) -> QemuProcess:
     pid = _listener(monitor)
     for one in running():
         if one.pid == pid:
-            return dataclasses.replace(one, name=one.name or vm, monitor=monitor)
+            # The keeper is in another folder than we are.
+            return dataclasses.replace(one, name=one.name or vm, monitor=monitor.absolute())
     raise HostError(f"it is not QEMU that listens at {monitor}", vm)
 
 

@@ -174,8 +174,10 @@ def backings(monitor: Monitor, process: QemuProcess) -> Iterator[dict[str, Backi
     """
     found: dict[str, Backing] = {}
     with contextlib.ExitStack() as stack:
-        for device in monitor.ask("query-memdev"):
-            name, size = str(device.get("id", "")), int(device["size"])
+        devices = {str(one.get("id", "")): one for one in monitor.ask("query-memdev")}
+        used = {part.block for part in parts_of(monitor, devices)}
+        for name in sorted(used):
+            device, size = devices[name], int(devices[name]["size"])
             if not device.get("share"):
                 raise _not_shared(process.name, size)
             fd, offset = _open(monitor, process, name, size)

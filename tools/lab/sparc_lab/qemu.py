@@ -74,11 +74,13 @@ class QemuMachine(Machine):
         (root,) = folder.glob("root.*")
         exchange = f"file={folder}/exchange.raw,format=raw,if=ide,file.locking=off"
         memory = f"size={self.settings.memory}M,reserve={_RESERVED[self.settings.counted]}"
+        shared = self.settings.shared
+        kind = "memory-backend-memfd,share=on" if shared else "memory-backend-ram"
         argv = [
             "qemu-system-x86_64",
             *("-name", self.name),
             *("-M", f"pc,max-ram-below-4g={self.settings.low}M,memory-backend=ram"),
-            *("-object", f"memory-backend-ram,id=ram,{memory}"),
+            *("-object", f"{kind},id=ram,{memory}"),
             *_CLOCKS[self.settings.counted],
             *("-cpu", _CPU, "-nodefaults", "-display", "none"),
             *("-m", str(self.settings.memory), "-smp", str(self.settings.cpus), "-vga", "std"),
@@ -91,9 +93,6 @@ class QemuMachine(Machine):
             argv += ["-initrd", f"{folder}/initrd"]
         for line in ("ttyS0", "ttyS1"):
             argv += ["-serial", f"unix:{folder}/{line}.vm,server=on,wait=off"]
-        if self.settings.shared:
-            size = f"id=ram0,size={self.settings.memory}M,share=on"
-            argv += ["-object", f"memory-backend-memfd,{size}", "-machine", "memory-backend=ram0"]
         return argv
 
     def state(self) -> str:

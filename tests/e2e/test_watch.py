@@ -17,7 +17,7 @@ import pytest
 from mistakes import mistaken
 from parked import parked
 from samples import DATA, SAMPLES, write_state
-from sparc_lab import Lab, VirtualBoxMachine
+from sparc_lab import Lab, Settings, VirtualBoxMachine
 
 from host_service.errors import HostError
 from host_service.watch import probes
@@ -26,7 +26,6 @@ from host_service.watch.run import Seen, Watch
 from host_service.watch.witness import Result
 from sparc.sav.info import describe
 from sparc.sav.walk import Walk
-from tests.e2e.conftest import SIZE
 from tests.e2e.guarded import Guarded
 from tests.e2e.puppet import Puppet, calls
 from tools import kernel_headers
@@ -36,6 +35,7 @@ _SPARC = Path(sys.executable).with_name("sparc")
 _SECONDS = 120
 _PAGE = 4096
 _PAGES = 256
+_LYING = Settings("lying", "virtualbox", memory=1024)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,8 +107,7 @@ def _command(name: str, *options: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said == f"watching: {name}\n", said + process.stderr.read()
+        assert process.stderr.readline() == f"watching: {name}\n"
         yield process
     finally:
         process.kill()
@@ -323,7 +322,8 @@ def test_a_pack_that_lies_is_found_out(stored: Path, tmp_path: Path) -> None:
     subprocess.run(["make", "-s", "-C", folder], check=True)
     with Lab(owned=True) as lab:
         install_pack(lab, folder / "Sparc.vbox-extpack")
-        with Guarded.up(lab, SIZE, stored) as guarded:
+        # By another name than that of the test above.
+        with Guarded.up(lab, _LYING, stored) as guarded:
             guarded.hold()
             with _command(guarded.machine.name, "--verify", "--json", "-n", "1") as process:
                 _, report = guarded.checkpoint("lie", "vboxmanage")

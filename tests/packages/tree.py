@@ -13,6 +13,8 @@ __all__ = ["LISTING", "NEWER", "Tree", "added", "noted"]
 
 NEWER = "99.0.0"
 
+# Root's, as Debian has it.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What a package manager notes of what it did; DKMS's own key; the group, which stays.
 _NOTES = re.compile(
     r"/(var/(log|cache|lib/(apt|dpkg|ucf|python|man-db))|run|tmp|proc|sys|dev|boot)(/|$)"
@@ -47,7 +49,7 @@ class Tree:
 
     def sh(self, script: str, *, timeout: float = 120) -> str:
         """What a shell script in it says. Raises CommandError."""
-        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        env = {"DEBIAN_FRONTEND": "noninteractive", "PATH": _PATH}
         return self._sandbox.run("tree", ["sh", "-ec", script], env=env, timeout=timeout)
 
     def fails(self, script: str) -> tuple[int, str]:

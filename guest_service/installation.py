@@ -29,11 +29,7 @@ _LIBRARY = f"/{parts.LIBRARY}"
 _SOURCE = "/usr/src/sparc-{}"
 _MODULE = "/lib/modules/{}/updates/sparc.ko"
 _HEADERS = "/lib/modules/{}/build"
-_STANDARD = (
-    "/etc",
-    "/etc/init.d",
-    *(f"/usr/local/{name}" for name in ("bin", "lib", "sbin", "share")),
-)
+_STANDARD = ("/etc", *(f"/usr/local/{name}" for name in ("bin", "lib", "sbin", "share")))
 # A module takes minutes on a machine that is emulated.
 _SECONDS = 3600
 _HELD = "the kernel module of before stays loaded, because programs are excluded"

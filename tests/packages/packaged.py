@@ -138,6 +138,12 @@ class Packaged(Scripts):
         finally:
             host.close()
 
+    def boot(self) -> None:
+        """Cut its power, and start it again."""
+        self.ok("sync")
+        self.machine.power_off()
+        self.machine.start(600)
+
     def lives(self, pid: int) -> bool:
         """Whether there is such a process."""
         return self.sh(f"kill -0 {pid}").status == 0

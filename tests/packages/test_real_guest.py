@@ -71,6 +71,9 @@ def test_upgrade_while_programs_are_excluded(guest: Packaged) -> None:
     guest.ok(guest.advice("module").split("; or, if no program is excluded: ")[1])
     assert guest.loaded() == NEWER
     guest.is_healthy()
+    guest.boot()
+    assert guest.loaded() == NEWER
+    guest.is_healthy()
     ruled = guest.start("tail -f /dev/null")
     guest.ok(f"until_true 'sparc list | grep -q ^{ruled}'; kill {ruled}")
 

@@ -93,7 +93,7 @@ pictures: prepare
 deb dist:
 	tools/package $@ dist $(VERSION)
 
-# Installs, upgrades and removes them in trees of Debian 12 and sid.
+# Installs, upgrades and removes them in trees of Debian 12 and sid, and in guests with their kernels.
 test-packages: prepare
 	$(PYTHON) -m pytest tests/packages
 

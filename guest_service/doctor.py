@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guest_service import client
+from guest_service import client, parts
 from guest_service.device import Device, DeviceError
 from guest_service.swap_table import Area, areas
 from sparc.errors import GuestError
@@ -27,9 +27,11 @@ _OLDEST, _NEWEST = (6, 1), (7, 2)
 _GROUP = "sparc"
 _UNSIGNED = "this kernel loads signed modules only"
 _ENROL = (
-    "mokutil --import /var/lib/dkms/mok.pub, reboot, choose Enroll MOK, and modprobe sparc; or "
-    "turn Secure Boot off in the VM's settings"
+    "mokutil --import /{}, reboot, choose Enroll MOK, and modprobe sparc; or turn Secure Boot off "
+    "in the VM's settings"
 )
+# Where DKMS has the key: on Debian, and on Ubuntu.
+_KEYS = ("var/lib/dkms/mok.pub", "var/lib/shim-signed/mok/MOK.der")
 
 
 def _open_device() -> int:
@@ -52,6 +54,7 @@ class Guest:
     version: str = field(default_factory=lambda: os.uname().version)
     machine: str = field(default_factory=lambda: os.uname().machine)
     uid: int = field(default_factory=os.geteuid)
+    installed: str = field(default_factory=parts.version)
     _status: dict[str, Any] | GuestError | None = None
 
     def read(self, path: str) -> str | None:
@@ -119,7 +122,14 @@ def module(guest: Guest) -> Iterator[Finding]:
     """Whether it is loaded, or could be."""
     what = "module"
     if guest.loaded:
-        yield good(what, "loaded")
+        version = guest.read("sys/module/sparc/version")
+        if version in (None, guest.installed):
+            yield good(what, "loaded")
+        else:
+            stop, start = (guest.service_command(verb) for verb in ("stop", "start"))
+            mend = f"restart the system; or, if no program is excluded: {stop} && rmmod sparc && "
+            says = f"{version} is loaded, {guest.installed} is installed"
+            yield note(what, says, mend + start)
         return
     listed = guest.read(f"lib/modules/{guest.release}/modules.dep")
     if listed is None:
@@ -140,13 +150,15 @@ def lockdown(guest: Guest) -> Iterator[Finding]:
     told = guest.read("sys/kernel/security/lockdown")
     level = re.search(r"\[(\w+)\]", told or "")
     signed = guest.read("sys/module/module/parameters/sig_enforce") == "Y"
+    free = not signed and (level is None or level[1] == "none")
     if level and level[1] == "confidentiality":
         mend = "boot without lockdown=confidentiality"
         yield bad(what, "confidentiality: the module's probes are not allowed", mend)
     elif guest.loaded:
-        yield good(what, "the module was loaded in spite of it" if signed or level else "no matter")
-    elif signed or (level and level[1] == "integrity"):
-        yield bad(what, f"{_UNSIGNED}: the module must be signed with a key of yours", _ENROL)
+        yield good(what, "no matter" if free else "the module was loaded in spite of it")
+    elif not free:
+        enrol = _ENROL.format(next(filter(guest.exists, _KEYS), _KEYS[0]))
+        yield bad(what, f"{_UNSIGNED}: the module must be signed with a key of yours", enrol)
     elif level:
         yield good(what, level[1])
     else:

@@ -29,6 +29,7 @@ _LIBRARY = f"/{parts.LIBRARY}"
 _SOURCE = "/usr/src/sparc-{}"
 _MODULE = "/lib/modules/{}/updates/sparc.ko"
 _HEADERS = "/lib/modules/{}/build"
+_STANDARD = ("/etc", *(f"/usr/local/{name}" for name in ("bin", "lib", "sbin", "share")))
 # A module takes minutes on a machine that is emulated.
 _SECONDS = 3600
 _HELD = "the kernel module of before stays loaded, because programs are excluded"
@@ -100,11 +101,14 @@ def uninstall() -> Iterator[str]:
     _forget_in_dkms()
     for module in glob.glob(_MODULE.format("*")):
         os.unlink(module)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(module))
         _try(["depmod", module.split("/")[3]])
+    shutil.rmtree(_LIBRARY, ignore_errors=True)
     for name in parts.PLACES:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"/{name}")
-    shutil.rmtree(_LIBRARY, ignore_errors=True)
+        _tidy(os.path.dirname(f"/{name}"))
     _tell_system(enable=False)
     for left in [*glob.glob("/run/sparc-guestd.*"), "/var/log/sparc-guestd.log"]:
         with contextlib.suppress(FileNotFoundError):
@@ -203,6 +207,17 @@ def _place(path: str, content: bytes, mode: int) -> None:
         file.write(content)
     os.chmod(new, mode)
     os.replace(new, path)
+
+
+def _tidy(folder: str) -> None:
+    """Remove it and those above that are empty then, but for those that a system has anyway."""
+    kept = {*_STANDARD, *(["/etc/udev/rules.d"] if shutil.which("udevadm") else [])}
+    while folder not in kept:
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return
+        folder = os.path.dirname(folder)
 
 
 def _tell_system(*, enable: bool) -> None:

@@ -14,9 +14,12 @@ BASE = Path("/run")
 
 
 def run_dir(uid: int | None = None, base: Path = BASE) -> Path:
-    """Where it is for a user. No environment variable decides it: each part must find the same."""
+    """Where it is for a user. No environment variable decides it: each part must find the same.
+
+    Root's is not `/run/sparc`: that is a guest's, and one machine may be both.
+    """
     uid = os.geteuid() if uid is None else uid
-    return base / "sparc" if uid == 0 else base / "user" / str(uid) / "sparc"
+    return base / "sparc-host" if uid == 0 else base / "user" / str(uid) / "sparc"
 
 
 def usable_run_dir(*, make: bool = False, base: Path = BASE) -> Path:

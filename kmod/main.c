@@ -81,3 +81,4 @@ module_exit(sparc_exit);
 
 MODULE_DESCRIPTION("Keeps chosen processes out of virtual machine checkpoints");
 MODULE_LICENSE("GPL");
+MODULE_VERSION(SPARC_VERSION);

@@ -17,7 +17,7 @@ from sparc_lab.machine import Machine
 pytest.register_assert_rewrite("tests.e2e", "tests.guest", "tests.promises")
 
 _M = TypeVar("_M", VirtualBoxMachine, QemuMachine)
-_MUST_RUN = ("guest", "e2e", "hm")
+_MUST_RUN = ("guest", "e2e", "hm", "packages")
 _skipped: list[str] = []
 
 

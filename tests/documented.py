@@ -50,11 +50,15 @@ ELSEWHERE = {
     ),
     "sudo apt purge sparc-guest sparc-common": (_IN_GUEST, "purge -y sparc-guest sparc-common"),
     "sudo apt purge sparc-host sparc-common": (_ON_HOST, "purge -y sparc-host sparc-common"),
+    "sudo apt install linux-headers-$(uname -r) && sudo modprobe sparc": (
+        "tests/packages/test_real_guest.py",
+        "&& modprobe sparc",
+    ),
     "sudo python3 -m sparc.cli guest install": (_IN_GUEST, "-m sparc.cli guest"),
     "sudo sparc guest uninstall": (_IN_GUEST, "sparc guest uninstall"),
     "sparc host guest-iso sparc.iso": (_ON_HOST, "sparc host guest-iso"),
     "sudo sh /mnt/install": (_ON_HOST, "/install"),
-    "pip install sparc-*.whl": (_DIST, '"pip", "install"'),
+    "python3 -m venv --system-site-packages ~/.local/share/sparc": (_DIST, '"-m", "venv"'),
     "sparc host install": (_CLI, '"host", "install"'),
     "sparc host uninstall": (_CLI, '"host", "uninstall"'),
     # What the unit starts; the lab's host has no systemd.

@@ -10,7 +10,8 @@
 
 int rundir_socket(struct sockaddr_un *address, const char *name)
 {
-	char folder[64] = "/run/sparc";
+	/* As host_service/run_dir.py has it. */
+	char folder[64] = "/run/sparc-host";
 	struct stat found;
 	int length;
 

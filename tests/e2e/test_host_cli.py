@@ -244,10 +244,12 @@ def test_only_one_hostd(lab: Lab, commands: Path, hostd: Process) -> None:
     again = _run(lab, [str(commands / "sparc-hostd")])
     assert again.returncode == 2 and "runs already" in again.stderr
     assert hostd.alive()
-    modes = lab.sandbox.run(TREE, ["stat", "-c", "%a", "/run/sparc", "/run/sparc/hostd.sock"])
+    modes = lab.sandbox.run(
+        TREE, ["stat", "-c", "%a", "/run/sparc-host", "/run/sparc-host/hostd.sock"]
+    )
     assert modes.split() == ["700", "600"]
     hostd.end()
-    assert "hostd.sock" not in lab.sandbox.run(TREE, ["ls", "/run/sparc"])
+    assert "hostd.sock" not in lab.sandbox.run(TREE, ["ls", "/run/sparc-host"])
 
 
 def test_a_snapshot_of_a_guest_without_the_module(

@@ -69,6 +69,17 @@ def test_what_it_says_of_probes_mends_them(here: Served) -> None:
     _check(here, _NO_PROBES)
 
 
+@pytest.mark.parametrize("kernel", KERNELS[1:], indirect=True)
+def test_a_kernel_that_wants_signed_modules_is_told_of(here: Served) -> None:
+    """As with Secure Boot. It comes last: until it is booted anew the kernel wants them."""
+    here.ok("guestd stop; rmmod sparc; echo 1 >/sys/module/module/parameters/sig_enforce")
+    assert b"Key was rejected by service" in here.sh("modprobe sparc").stderr
+    assert b"kernel module is not loaded" in here.sh("sparc status").stderr
+    found = _findings(here)["lockdown"]
+    assert found["state"] == "bad"
+    assert "mokutil --import /var/lib/dkms/mok.pub" in found["mend"]
+
+
 def _check(here: Served, fault: _Fault) -> None:
     here.sh(fault.inject)
     assert here.sh("sparc doctor --guest").status == 1

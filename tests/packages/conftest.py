@@ -1,4 +1,7 @@
-"""Debian trees in which packages are installed for real; what is done in them reaches nobody."""
+"""Debian trees in which packages are installed for real; what is done in them reaches nobody.
+
+Guests, for what a tree cannot show, are in test_real_guest.py.
+"""
 
 from __future__ import annotations
 

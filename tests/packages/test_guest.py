@@ -71,11 +71,17 @@ def test_dkms_builds_the_module_and_forgets_it(with_kernel: Tree) -> None:
     release = with_kernel.sh("cat /kernel/release").strip()
     module = f"/lib/modules/{release}/updates/dkms/sparc.ko*"
     with_kernel.install_what_they_need(*_OURS)
+    with_kernel.sh("apt-get install -y openssl", timeout=600)
     before = with_kernel.contents()
 
     with_kernel.install(*_OURS)
     assert f"{_version()}, {release}, x86_64: installed" in with_kernel.sh("dkms status")
     assert f"vermagic:       {release} " in with_kernel.sh(f"modinfo {module}")
+    # As is told for where openssl came too late.
+    with_kernel.sh("rm -f /var/lib/dkms/mok.*")
+    with_kernel.sh("dpkg-reconfigure sparc-guest && test -e /var/lib/dkms/mok.pub", timeout=1800)
+    assert with_kernel.sh(f"modinfo -F signer {module}") == "DKMS module signing key\n"
+    assert with_kernel.sh(f"modinfo -F version {module}") == f"{_version()}\n"
     with_kernel.install(*_OURS, version="newer")
     said = with_kernel.sh("dkms status -m sparc")
     assert f"{NEWER}, {release}, x86_64: installed" in said and _version() not in said

@@ -44,6 +44,33 @@ def test_it_reads_saved_states_and_nothing_stays(clean: Tree) -> None:
     assert clean.contents() == before
 
 
+def test_one_machine_may_be_guest_and_host(clean: Tree) -> None:
+    """Whichever of the two goes first."""
+    both = (*_OURS, "sparc-guest")
+    clean.install_what_they_need(*both)
+    before = clean.contents()
+    sample = clean.files / "plain.sav"
+    sample.write_bytes((_DATA / "plain.sav").read_bytes())
+
+    def guest_works() -> None:
+        assert clean.fails("sparc doctor --guest")[0] == 1
+        assert "modprobe sparc" in clean.fails("sparc exclude 1")[1]
+        clean.sh("sparc-guestd --help; ls /usr/lib/udev/rules.d/60-sparc.rules; dkms status sparc")
+
+    def host_works() -> None:
+        assert "VirtualBox" in clean.fails("sparc doctor --host")[1]
+        assert "checksums" in clean.sh(f"sparc sav info --json {sample}")
+
+    for first, last, works in (("guest", "host", host_works), ("host", "guest", guest_works)):
+        clean.install(*both)
+        guest_works()
+        host_works()
+        clean.sh(f"apt-get purge -y sparc-{first}")
+        works()
+        clean.sh(f"apt-get purge -y sparc-{last} sparc-common")
+        assert clean.contents() == before
+
+
 def test_the_pack_comes_and_goes_with_the_package(with_virtualbox: Tree) -> None:
     with_virtualbox.install_what_they_need(*_OURS)
     with_virtualbox.sh("rm -rf /root/.config/VirtualBox")

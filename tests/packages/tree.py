@@ -9,20 +9,35 @@ from sparc_lab.errors import CommandError
 from sparc_lab.processes import run
 from sparc_lab.sandbox import Sandbox
 
-__all__ = ["NEWER", "Tree"]
+__all__ = ["LISTING", "NEWER", "Tree", "added", "noted"]
 
 NEWER = "99.0.0"
 
+# Root's, as Debian has it.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What a package manager notes of what it did; DKMS's own key; the group, which stays.
 _NOTES = re.compile(
     r"/(var/(log|cache|lib/(apt|dpkg|ucf|python|man-db))|run|tmp|proc|sys|dev|boot)(/|$)"
     r"|/etc/(group|gshadow)-?$|/etc/ld\.so\.cache$|(/usr)?/lib/modules/[^/]+/modules\."
     r"|/var/lib/dkms/(mok\.|dkms_dbversion)"
 )
-_LIST = r"""
+LISTING = r"""
 find / -xdev \( -type f -o -type l \) -printf '%p %s %l\n'
 find / -xdev -type d -printf '%p\n'
 """
+"""A shell script that lists all files and folders."""
+
+
+def noted(listing: str) -> set[str]:
+    """Of what `LISTING` prints, every file with its size, and every folder, that a package could
+    have left."""
+    return {line for line in listing.splitlines() if not _NOTES.match(line.split(" ")[0])}
+
+
+def added(before: set[str], after: set[str]) -> set[str]:
+    """The paths that are new; what systemd's helper notes of units stays until a purge."""
+    new = {line.split(" ")[0] for line in after - before}
+    return {path for path in new if not path.startswith("/var/lib/systemd/deb-systemd-")}
 
 
 class Tree:
@@ -34,7 +49,7 @@ class Tree:
 
     def sh(self, script: str, *, timeout: float = 120) -> str:
         """What a shell script in it says. Raises CommandError."""
-        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        env = {"DEBIAN_FRONTEND": "noninteractive", "PATH": _PATH}
         return self._sandbox.run("tree", ["sh", "-ec", script], env=env, timeout=timeout)
 
     def fails(self, script: str) -> tuple[int, str]:
@@ -61,11 +76,9 @@ class Tree:
         self.sh(f"apt-get install -y --no-install-recommends {needed}", timeout=1800)
 
     def left(self, before: set[str]) -> set[str]:
-        """The paths that are new; what systemd's helper notes of units stays until a purge."""
-        new = {line.split(" ")[0] for line in self.contents() - before}
-        return {path for path in new if not path.startswith("/var/lib/systemd/deb-systemd-")}
+        """The paths that are new since."""
+        return added(before, self.contents())
 
     def contents(self) -> set[str]:
-        """Every file with its size, and every folder, that a package could have left."""
-        lines = self.sh(_LIST).splitlines()
-        return {line for line in lines if not _NOTES.match(line.split(" ")[0])}
+        """See `noted`."""
+        return noted(self.sh(LISTING))

@@ -47,6 +47,7 @@ class Bench:
         )
         self.write("dev/sparc", "")
         self.write("sys/module/sparc/parameters/scrub", "2\n")
+        self.write("sys/module/sparc/version", f"{self.guest.installed}\n")
         self.write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
         self.write("sys/module/module/parameters/sig_enforce", "N\n")
         self.write("sys/class/dmi/id/product_name", "VirtualBox\n")
@@ -79,6 +80,7 @@ class Bench:
     def unload(self) -> None:
         self.remove("dev/sparc")
         self.remove("sys/module/sparc/parameters/scrub")
+        self.remove("sys/module/sparc/version")
         for folder in ("sys/module/sparc/parameters", "sys/module/sparc"):
             (self.root / folder).rmdir()
         self.reply = GuestError("no-module")
@@ -126,6 +128,13 @@ _FAULTS: dict[str, tuple[_Do, str, str, str, _Do]] = {
         BAD,
         "modprobe sparc",
         Bench.make,
+    ),
+    "of before the upgrade": (
+        lambda b: b.write("sys/module/sparc/version", "0.0.9\n"),
+        "module",
+        NOTE,
+        "rmmod sparc",
+        lambda b: b.write("sys/module/sparc/version", f"{b.guest.installed}\n"),
     ),
     "no service": (
         lambda b: setattr(b, "reply", GuestError("no-service")),

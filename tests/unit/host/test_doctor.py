@@ -45,7 +45,7 @@ class Bench:
             folder=self.folder,
             states=(self.state,),
         )
-        self.sockets: Callable[[], Path] = lambda: Path("/run/sparc")
+        self.sockets: Callable[[], Path] = lambda: Path("/run/sparc-host")
 
     def change(self, **other: Any) -> None:
         self.vm = dataclasses.replace(self.vm, **other)
@@ -183,13 +183,13 @@ _FAULTS: dict[str, tuple[_Do, str, str, str, _Do]] = {
         "sockets",
         BAD,
         "make it mode 0700",
-        lambda b: setattr(b, "sockets", lambda: Path("/run/sparc")),
+        lambda b: setattr(b, "sockets", lambda: Path("/run/sparc-host")),
     ),
 }
 
 
 def _not_ours() -> Path:
-    raise HostError("/run/sparc is not ours alone", advice="remove it, or make it mode 0700")
+    raise HostError("/run/sparc-host is not ours alone", advice="remove it, or make it mode 0700")
 
 
 @pytest.mark.parametrize("fault", _FAULTS)

@@ -22,11 +22,11 @@ def base(tmp_path: Path) -> Path:
 def test_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("XDG_RUNTIME_DIR", "HOME", "TMPDIR"):
         monkeypatch.setenv(name, "/elsewhere")
-    assert run_dir(0) == Path("/run/sparc")
+    assert run_dir(0) == Path("/run/sparc-host")
     assert run_dir(1000) == Path("/run/user/1000/sparc")
     assert run_dir() == run_dir(os.geteuid())
-    assert hostd_socket(run_dir(0)) == Path("/run/sparc/hostd.sock")
-    assert vm_socket(run_dir(0), "a-b") == Path("/run/sparc/vm-a-b.sock")
+    assert hostd_socket(run_dir(0)) == Path("/run/sparc-host/hostd.sock")
+    assert vm_socket(run_dir(0), "a-b") == Path("/run/sparc-host/vm-a-b.sock")
 
 
 def test_made_once(base: Path) -> None:

@@ -21,7 +21,9 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["Makefile", "thing.c", "include/thing.h", "new.c", "new.S"])
+@pytest.mark.parametrize(
+    "name", ["Makefile", "thing.c", "include/thing.h", "new.c", "new.S", "dkms.conf"]
+)
 def test_a_change_of_a_source_is_another_module(source: Path, name: str) -> None:
     before = module(source, _TARGET).key
     assert module(source, _TARGET).key == before

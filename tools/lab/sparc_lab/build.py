@@ -182,8 +182,8 @@ class Builder:
                 guest.result()
             return parts.result()
 
-    def guest(self, kernel: str) -> Guest:
-        """What a machine under QEMU boots for a kernel by that name."""
+    def guest(self, kernel: str, *, whole: bool = False) -> Guest:
+        """What a machine under QEMU boots for a kernel by that name; see `Lab.up` on ``whole``."""
         if kernel == "lab":
             with ThreadPoolExecutor(1) as pool:
                 disk_future = pool.submit(self._lab_disk)
@@ -195,11 +195,13 @@ class Builder:
                     disk=disk_future.result()[1] / "root.vdi",
                 )
         tree, tree_path = self._kernel_tree(kernel)
-        base, base_path = self._base()
-        userland = debian.systemd_tree(base, base_path)
+        if whole:
+            userland, make_disk = debian.whole_tree(kernel, tree, tree_path), debian.whole_disk
+        else:
+            userland, make_disk = debian.systemd_tree(*self._base()), debian.systemd_disk
         userland_path = self.get(userland)
         _, tools_path = self._tools()
-        disk = debian.systemd_disk(kernel, userland, userland_path, tree, tree_path, tools_path)
+        disk = make_disk(kernel, userland, userland_path, tree, tree_path, tools_path)
         return Guest(
             kernel=tree_path / "kernel/vmlinuz",
             initrd=self.get(debian.initrd(kernel, tree, tree_path)) / "initrd",

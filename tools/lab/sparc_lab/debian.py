@@ -23,6 +23,8 @@ __all__ = [
     "make_initrd",
     "systemd_disk",
     "systemd_tree",
+    "whole_disk",
+    "whole_tree",
 ]
 
 # The kernel's name in the lab, and the Debian that has it; sid moves on, and its kernel with it.
@@ -108,6 +110,22 @@ _GUEST_FILES = (
 )
 _DISK_BYTES = 2 << 30
 
+# What people have, and what packages that are tried there need.
+_WHOLE_PACKAGES = (
+    *_GUEST_PACKAGES,
+    *("adduser", "login", "openssl", "udev"),
+    *("python3-construct", "python3-numpy", "python3-rich"),
+)
+_WHOLE_DISK_BYTES = 4 << 30
+_WHOLE_SETUP = r"""
+set -e
+[ -e /usr/share/systemd/tmp.mount ] || mkdir -p /usr/share/systemd
+[ -e /usr/share/systemd/tmp.mount ] || cp /usr/lib/systemd/system/tmp.mount /usr/share/systemd/
+/lab/systemd-setup
+# The lab's: daemons start here, and packages are unpacked whole.
+rm -r /usr/sbin/policy-rc.d /etc/dpkg/dpkg.cfg.d/90lab /etc/apt/apt.conf.d/90lab /kernel /build
+"""
+
 
 def kernel_tree(name: str, base: Entry, base_path: Path) -> Entry:
     """A tree with the compiler and headers of the kernel, and the kernel itself in ``kernel``.
@@ -173,7 +191,14 @@ def systemd_tree(base: Entry, base_path: Path) -> Entry:
 
 
 def systemd_disk(
-    name: str, userland: Entry, userland_path: Path, tree: Entry, tree_path: Path, tools_path: Path
+    name: str,
+    userland: Entry,
+    userland_path: Path,
+    tree: Entry,
+    tree_path: Path,
+    tools_path: Path,
+    *,
+    size: int = _DISK_BYTES,
 ) -> Entry:
     """``root.qcow2``: the systemd guest with the modules of the kernel in ``tree``."""
 
@@ -191,8 +216,36 @@ def systemd_disk(
         for listed in every.parent.glob("modules.builtin*"):
             shutil.copy(listed, kept.parent)
         run_in_tree(tree_path, path, 'depmod -b /build/tree "$1"', log, release)
-        write_disk(root, path / "root.qcow2", _DISK_BYTES, tools_path, log)
+        write_disk(root, path / "root.qcow2", size, tools_path, log)
         shutil.rmtree(root)
 
-    sources = (userland.key, tree.key, *_MODULES, str(_DISK_BYTES))
+    sources = (userland.key, tree.key, *_MODULES, str(size))
     return Entry(f"disk-{name}", sources, ("root.qcow2",), make)
+
+
+def whole_tree(name: str, tree: Entry, tree_path: Path) -> Entry:
+    """The Debian of the kernel in ``tree``, with systemd and udev, its compiler, headers and DKMS.
+
+    So that a guest can install packages, modules among them, as people's do; and the lab's agent.
+    """
+
+    def make(path: Path, log: Path) -> None:
+        copy_tree(tree_path, path)
+        install(path, _WHOLE_PACKAGES, log)
+        furnish(path, _GUEST_FILES)
+        run(chroot_argv(path, ["sh", "-c", _WHOLE_SETUP]), log=log)
+
+    files = (guest_file(name) for name in _GUEST_FILES)
+    sources = (tree.key, *_WHOLE_PACKAGES, _WHOLE_SETUP, *files)
+    return Entry(f"whole-{name}", sources, ("lab/agent", "usr/sbin/dkms"), make)
+
+
+def whole_disk(
+    name: str, userland: Entry, userland_path: Path, tree: Entry, tree_path: Path, tools_path: Path
+) -> Entry:
+    """``root.qcow2`` of the whole guest."""
+    return systemd_disk(
+        f"whole-{name}",
+        *(userland, userland_path, tree, tree_path, tools_path),
+        size=_WHOLE_DISK_BYTES,
+    )

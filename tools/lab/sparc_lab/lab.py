@@ -109,12 +109,15 @@ class Lab:
         cold: bool = False,
         stored: Path | None = None,
         hardware: Sequence[str] = (),
+        whole: bool = False,
     ) -> Machine:
         """Start a machine; returns when its shell answers.
 
         Under VirtualBox it goes on from a booted state kept in the cache, unless ``cold``; or from
         what `VirtualBoxMachine.store` left in the folder ``stored``. ``hardware`` are options of
         ``VBoxManage modifyvm``; a state goes on only with those that it can be loaded with.
+        ``whole`` gives a machine with one of Debian's kernels that kernel's own Debian, with udev,
+        compiler, headers and DKMS: packages can be installed in it.
 
         Raises:
             UsageError: a machine of that name is up.
@@ -135,7 +138,7 @@ class Lab:
                 if isinstance(machine, QemuMachine):
                     if settings.newest:
                         machine.find_newest(self.newest_qemu())
-                    machine.create(self._builder.guest(settings.kernel))
+                    machine.create(self._builder.guest(settings.kernel, whole=whole))
                 else:
                     machine.create(self.parts, stored=ready, hardware=hardware)
                 quick = ready is not None and settings.hypervisor == "virtualbox"

@@ -16,7 +16,7 @@ MODULE = "module.ko"
 
 # Whatever else stands in a source folder (notes, products of another build) is not looked at.
 _SUFFIXES = (".c", ".h", ".S", ".lds")
-_NAMES = ("Makefile", "Kbuild", "Kconfig")
+_NAMES = ("Makefile", "Kbuild", "Kconfig", "dkms.conf")
 
 _BUILD = r"""
 set -e

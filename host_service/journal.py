@@ -29,6 +29,7 @@ __all__ = [
     "entries",
     "follow",
     "journal_file",
+    "note_restore",
 ]
 
 LONGEST_NAME = 1024
@@ -103,6 +104,16 @@ def append(path: Path, report: Report) -> None:
 def append_restore(path: Path, restore: Restore) -> None:
     """The same of a restore."""
     _append(path, restore.as_json())
+
+
+def note_restore(restore: Restore) -> str:
+    """Into `journal_file`; or why not, for the VM was restored all the same."""
+    path = journal_file()
+    try:
+        append_restore(path, restore)
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    return ""
 
 
 def _append(path: Path, what: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from host_service.errors import HostError
 from host_service.kept_out import verdict_text
+from host_service.known import Listed, Listing, Standing, Vm
 from host_service.qemu.store import read_policy
-from host_service.snapshots import Listed, Listing, Vm, data_of, listings
-from host_service.status import Standing, policy_of, standing_data, standing_of
+from host_service.snapshots import data_of, listings
+from host_service.status import policy_of, standing_data, standing_of
 from host_service.virtualbox.machine import State
 from sparc.frame import Frame, Table
 from sparc.printable import size

@@ -102,7 +102,7 @@ def _of_qemu(vm: str, name: str, force: bool, monitor: Path | None) -> Restored:
 
 
 def _note(machine: Machine, snapshot: Snapshot, verdict: Verdict, started: str | None) -> str:
-    """Into the journal; or why not. The VM was restored all the same."""
+    """See `journal.note_restore`."""
     what = journal.Restore(
         datetime.now(UTC),
         machine.name[: journal.LONGEST_NAME],
@@ -113,12 +113,7 @@ def _note(machine: Machine, snapshot: Snapshot, verdict: Verdict, started: str |
         verdict.why,
         started,
     )
-    path = journal.journal_file()
-    try:
-        journal.append_restore(path, what)
-    except OSError as error:
-        return f"{path}: {error.strerror or error}"
-    return ""
+    return journal.note_restore(what)
 
 
 def _kept(machine: Machine) -> bool:

@@ -6,8 +6,6 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,56 +14,19 @@ import click
 from host_service import hypervisor, virtualbox
 from host_service.errors import HostError
 from host_service.kept_out import free_bytes, own_bytes, verdict_text
+from host_service.known import Listed, Listing
+from host_service.qemu import listing as qemu
 from host_service.verdict import Verdict, judge
 from host_service.virtualbox import Machine, Snapshot, VirtualBoxError
 from host_service.virtualbox.machine import State
 from sparc.printable import printable, size
 
-__all__ = ["Listed", "Listing", "Vm", "data_of", "listing", "listings", "show"]
+__all__ = ["data_of", "listing", "listings", "show"]
 
 _BUSY = "VirtualBox is busy with this VM: ask again when that is over"
 # While a snapshot is made or given up, VirtualBox may not answer for a moment.
 _TRIES = 5
 _PAUSE = 0.2
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A snapshot, or with the `uuid` "" what a saved VM goes on from, if that is no snapshot's.
-
-    `depth` counts how many were made before it in its branch; `bytes` is the saved state's size.
-    """
-
-    uuid: str
-    name: str
-    parent: str
-    depth: int
-    current: bool
-    taken: datetime | None
-    state_file: Path | None
-    bytes: int | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Vm:
-    """A VM that is not VirtualBox's."""
-
-    name: str
-    uuid: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """All of a VM, each after the one it was made from, branches in the order they were made.
-
-    `problem` says why VirtualBox tells nothing of them, or is "".
-    """
-
-    machine: Machine | Vm
-    state: State
-    found: list[Listed]
-    problem: str = ""
 
 
 def show(vm: str | None, as_json: bool, wanted: str = "") -> int:
@@ -92,8 +53,6 @@ def listings(vm: str | None, wanted: str = "") -> list[Listing]:
     Raises:
         HostError: no such VM, or VirtualBox does not answer.
     """
-    from host_service.qemu import listing as qemu
-
     if vm is not None and hypervisor.of(vm, wanted) == hypervisor.QEMU:
         return qemu.listings(vm)
     if vm is not None:

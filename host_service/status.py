@@ -4,50 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from host_service import extension_pack, hypervisor, virtualbox
 from host_service.errors import HostError
+from host_service.known import Checkpoint, Standing, Vm
+from host_service.qemu.standing import standing
 from host_service.qemu.store import vms
-from host_service.snapshots import Vm
-from host_service.verdict import Verdict, judge
+from host_service.verdict import judge
 from host_service.virtualbox import Machine
 from host_service.virtualbox.machine import State
 from host_service.vm_socket import PackStatus, ask
 from sparc.printable import printable
 
 __all__ = [
-    "Checkpoint",
-    "Standing",
     "last_checkpoint",
     "policy_of",
     "show",
     "standing_data",
     "standing_of",
 ]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The newest saved state of a VM: of the snapshot of that name, or its own."""
-
-    name: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A VM; `problem` says why its pack gives no answer, or is "". `last` only where asked for."""
-
-    machine: Machine | Vm
-    state: State
-    pack: PackStatus | None
-    problem: str
-    policy: str
-    last: Checkpoint | None
 
 
 def show(vm: str | None, as_json: bool) -> int:
@@ -70,8 +48,6 @@ def show(vm: str | None, as_json: bool) -> int:
 
 
 def _one(vm: str) -> Standing:
-    from host_service.qemu.standing import standing
-
     if hypervisor.of(vm) == hypervisor.QEMU:
         return standing(vm)
     return _with_last(standing_of(virtualbox.find(vm)))
@@ -79,8 +55,6 @@ def _one(vm: str) -> Standing:
 
 def _all() -> list[Standing]:
     """All of VirtualBox's, and of QEMU's those that sparc ever had to do with."""
-    from host_service.qemu.standing import standing
-
     found = [standing(name) for name in vms()]
     try:
         machines = virtualbox.machines()

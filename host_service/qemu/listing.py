@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from host_service.known import Listed, Listing, Vm
 from host_service.qemu import processes, store
-from host_service.snapshots import Listed, Listing, Vm
 from host_service.verdict import judge
 from host_service.virtualbox.machine import State
 

@@ -195,7 +195,7 @@ def _pour(state_file: Path, pipe: int) -> None:
 
 
 def _note(found: Checkpointed, machine: Machine, verdict: Verdict) -> str:
-    """Into the journal; or why not. The VM was restored all the same."""
+    """See `journal.note_restore`."""
     what = journal.Restore(
         datetime.now(UTC),
         machine.name[: journal.LONGEST_NAME],
@@ -206,9 +206,4 @@ def _note(found: Checkpointed, machine: Machine, verdict: Verdict) -> str:
         verdict.why,
         "qemu",
     )
-    path = journal.journal_file()
-    try:
-        journal.append_restore(path, what)
-    except OSError as error:
-        return f"{path}: {error.strerror or error}"
-    return ""
+    return journal.note_restore(what)

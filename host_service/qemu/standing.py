@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from host_service.errors import HostError
+from host_service.known import Checkpoint, Standing, Vm
 from host_service.qemu import processes, store
 from host_service.qemu.handshake import Guest, mailboxes
 from host_service.qemu.memory import GuestMemory, backings, parts_of
 from host_service.qemu.monitor import Monitor
 from host_service.qemu.processes import QemuProcess
-from host_service.snapshots import Vm
-from host_service.status import Checkpoint, Standing
 from host_service.verdict import judge
 from host_service.virtualbox.machine import State
 from host_service.vm_socket import PackStatus

@@ -69,6 +69,7 @@ ELSEWHERE = {
         GUEST,
         "rmmod",
     ),
+    "sudo apt install python3-bpfcc linux-headers-amd64": ("tools/prepare", "python3-bpfcc"),
     # They need bcc.
     "sudo sparc watch [VM]": (_WATCH, '"watch", name'),
     "sudo sparc watch": (_WATCH, "Watch(None"),

@@ -62,6 +62,11 @@ class Counted:
         self.machine.put(module, "/root/sparc.ko")
         self.sh("insmod /root/sparc.ko")
 
+    def clear(self, when: int) -> None:
+        """What is freed: 2 at once, 1 only from the first exclusion on."""
+        parameter = "/sys/module/sparc/parameters/scrub"
+        self.sh(f"echo 0 >{parameter}; echo {when} >{parameter}")
+
     def days(self) -> list[int]:
         """Instructions of the same programs each time."""
         return [int(word) for word in self.sh(f"/root/workload {_DAYS}").split()][_WARM:]
@@ -123,6 +128,7 @@ def _everyday(lab: Lab) -> Iterator[Measured]:
     for case, begin in {
         "no module": lambda: None,
         "module": guest.load,
+        "module, `scrub=1`": lambda: guest.clear(1),
         "somebody excluded": guest.exclude,
     }.items():
         begin()

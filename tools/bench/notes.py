@@ -19,5 +19,11 @@ NOTES = {
         "sparc does nothing while VirtualBox reads a file, which is smaller by what was kept out;"
         " rounds differ by more."
     ),
+    "no instructions, within noise": (
+        "what the kernel frees is cleared from the module's load on, as `init_on_free=1` does it:"
+        " else a program that is excluded later would have left what it freed before. With the"
+        " module's parameter `scrub=1` that begins with the first exclusion, and until then the"
+        " module costs nothing (below)."
+    ),
 }
 """By target, as `targets.Target` has it."""

@@ -79,6 +79,7 @@ def test_a_checkpoint(bare: Bare, played: Played, state: Path) -> None:
     told = json.loads(done.stdout)
     assert told["report"]["pages"] == {"drop": len(FREE), "stash": len(STASHED) + 1}
     # What was free is gone, and its memory is the host's again; all else is as before.
+    _await_resumed(played)
     assert _whole(played, before) and played.resumed == 1
     assert not any(any(played.memory.read(page * 4096, 4096)) for page in FREE)
     assert os.fstat(played.memory.files["ram0"].fd).st_blocks >= blocks - len(FREE) * 8
@@ -99,6 +100,9 @@ _KILLED = """
 import os, signal, sys
 from host_service.qemu import checkpoint, processes
 step, number, keeper, name = sys.argv[1:]
+if int(number) != signal.SIGKILL:
+    # Whoever started the tests may ignore it, as nohup does.
+    signal.signal(int(number), signal.SIG_DFL)
 def kill(saving, *_):
     if keeper == "too":
         os.kill(saving._keeper.pid, signal.SIGKILL)
@@ -125,6 +129,13 @@ def _await_running(bare: Bare) -> None:
         time.sleep(0.1)
 
 
+def _await_resumed(played: Played) -> None:
+    """Its guest looks for that now and then."""
+    end = time.monotonic() + 60
+    while not played.resumed and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def _nothing_left(bare: Bare, state: Path, snapshots: list[str]) -> None:
     """Nothing of it that could be taken for a checkpoint, within a moment."""
     end = time.monotonic() + 20
@@ -148,9 +159,7 @@ def test_killed_at_any_step(bare: Bare, played: Played, state: Path, step: str) 
         assert "there is no report on it" in _sparc("list", bare.name).stdout
     else:
         _nothing_left(bare, state, snapshots)
-    end = time.monotonic() + 10
-    while not played.resumed and time.monotonic() < end:
-        time.sleep(0.05)
+    _await_resumed(played)
     assert _whole(played, before) and played.resumed == 1
     assert _sparc("checkpoint", bare.name, "--name", "after").returncode == 0
 
@@ -186,6 +195,7 @@ def test_what_cannot_be_undone_is_left_to_the_keeper(
     assert done.returncode == 1 and "QEMU does not answer" in done.stderr
     _await_running(bare)
     _nothing_left(bare, state, snapshots)
+    _await_resumed(played)
     assert _whole(played, before) and played.resumed == 1
 
 

@@ -19,6 +19,11 @@ NOTES = {
         "sparc does nothing while VirtualBox reads a file, which is smaller by what was kept out;"
         " rounds differ by more."
     ),
+    "at most 0.35 ms per MB": (
+        "each page is copied out, overwritten and copied back by a call of VirtualBox's for each,"
+        " and the stash is memory that the host gives page by page, and that is wiped at the end."
+        " Several pages a call and huge pages for the stash were not tried yet."
+    ),
     "no instructions, within noise": (
         "what the kernel frees is cleared from the module's load on, as `init_on_free=1` does it:"
         " else a program that is excluded later would have left what it freed before. With the"

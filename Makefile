@@ -75,7 +75,7 @@ bench: prepare
 		$(PYTHON) -m tools.bench.guest_side --out $(MEASURED) && \
 		$(PYTHON) -m tools.bench.checkpoints --out $(MEASURED) $(BENCH) && \
 		$(PYTHON) -m tools.bench.engines --out $(MEASURED); \
-		measured=$$?; $(PYTHON) -m tools.bench.performance $(MEASURED) && exit $$measured
+		measured=$$?; $(PYTHON) -m tools.bench.performance $(if $(REMARK),--remark "$(REMARK)") $(MEASURED) && exit $$measured
 
 bench-again:
 	rm -f $(MEASURED)

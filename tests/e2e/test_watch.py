@@ -35,6 +35,9 @@ _SPARC = Path(sys.executable).with_name("sparc")
 _SECONDS = 120
 _PAGE = 4096
 _PAGES = 256
+# Probes find machines by name, of all that run here.
+_WATCHED = Settings("watched", "virtualbox", memory=1024)
+_PLAIN = Settings("plain", "virtualbox")
 _LYING = Settings("lying", "virtualbox", memory=1024)
 
 
@@ -49,6 +52,22 @@ def probed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         except HostError as error:
             pytest.skip(f"{error.cause}; {error.advice}")
         yield
+
+
+@pytest.fixture(scope="module")
+def machine(lab: Lab) -> Iterator[VirtualBoxMachine]:
+    machine = lab.up(_PLAIN)
+    try:
+        assert isinstance(machine, VirtualBoxMachine)
+        yield machine
+    finally:
+        lab.down(_PLAIN.name)
+
+
+@pytest.fixture(scope="module")
+def guarded(guarded_lab: Lab, stored: Path) -> Iterator[Guarded]:
+    with Guarded.up(guarded_lab, _WATCHED, stored) as guarded:
+        yield guarded
 
 
 def _pages(path: Path) -> Any:

@@ -228,7 +228,7 @@ class _Saving:
         """Go no further, where that is what is to be done. Raises HostError."""
         if self.stop.is_set():
             self._let_go()
-            raise HostError("interrupted: it was cancelled", self.process.name)
+            self._heed_stop()
         if not self.outcome.refused:
             return
         self._let_go()
@@ -237,6 +237,11 @@ class _Saving:
         cause = f"no checkpoint was taken: {self.outcome.message.rstrip('.')}"
         advice = f"sparc host policy {self.process.name} warn takes one that is not clean"
         raise HostError(cause, self.process.name, advice)
+
+    def _heed_stop(self) -> None:
+        """Raises HostError where somebody cancelled it."""
+        if self.stop.is_set():
+            raise HostError("interrupted: it was cancelled", self.process.name)
 
     def _let_go(self) -> None:
         """Tell the guest. It runs, or will."""
@@ -398,8 +403,7 @@ class _Saving:
 
     def _over(self) -> bool:
         """Whether QEMU saves no more. It is also a moment to stop in. Raises HostError."""
-        if self.stop.is_set():
-            raise HostError("interrupted: it was cancelled", self.process.name)
+        self._heed_stop()
         return self.monitor.ask("query-migrate").get("status") in _OVER
 
     def _await_end(self) -> None:
@@ -435,8 +439,7 @@ class _Saving:
 
     def _progress(self, done: int) -> None:
         total = sum(file.size for file in self.memory.files.values())
-        if self.stop.is_set():
-            raise HostError("interrupted: it was cancelled", self.process.name)
+        self._heed_stop()
         if self.tell is not None:
             self.tell(min(done * 100 // total, 100), 100)
 
@@ -450,7 +453,7 @@ class _Saving:
         machine = store.Machine(
             name=self.process.name,
             uuid=self.uuid,
-            qemu=self._version(),
+            qemu=self.monitor.version(),
             argv=list(self.process.argv),
             folder=os.path.realpath(f"/proc/{self.process.pid}/cwd"),
             taken=when.isoformat(timespec="seconds"),
@@ -466,10 +469,6 @@ class _Saving:
         """Into the journal, as sparc-hostd does for VirtualBox's; it is there anyway."""
         with contextlib.suppress(OSError):
             journal.append(journal.journal_file(), report)
-
-    def _version(self) -> str:
-        found = self.monitor.ask("query-version")["qemu"]
-        return f"{found['major']}.{found['minor']}.{found['micro']}"
 
 
 # What makes a stream another one than is understood, or leaves memory out.

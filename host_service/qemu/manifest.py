@@ -14,6 +14,7 @@ import numpy as np
 
 from host_service.qemu.handshake import Memory
 from sparc import abi
+from sparc.sav.mailbox import is_sealed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -92,8 +93,7 @@ def _processes_at(head: Any) -> int:
 def _check_head(head: Any, mailbox: Any, end: int, sequence: int) -> None:
     if not 1 <= head.directories <= abi.DIRECTORIES:
         raise BadManifest("the number of directories")
-    used = np.array(mailbox.directory[: head.directories], "<u8").tobytes()
-    if zlib.crc32(used, zlib.crc32(abi.Manifest.build(head)[:-4])) != head.crc:
+    if not is_sealed(mailbox):
         raise BadManifest("the checksum of the header")
     if head.sequence != sequence:
         raise BadManifest("the sequence")

@@ -85,6 +85,11 @@ class Monitor:
         self._client.send_fd_scm(fd)
         self.ask("getfd", fdname=name)
 
+    def version(self) -> str:
+        """QEMU's own, as in 7.2.22."""
+        found = self.ask("query-version")["qemu"]
+        return f"{found['major']}.{found['minor']}.{found['micro']}"
+
     def status(self) -> str:
         """`running`, `paused`, `postmigrate` or whatever else QEMU calls it."""
         return str(self.ask("query-status")["status"])

@@ -43,7 +43,7 @@ def _look(process: QemuProcess) -> PackStatus:
         raise HostError("this VM has no QMP socket", process.name)
     policy = store.read_policy(process.name)
     with Monitor(process.monitor, process.name) as monitor:
-        version = monitor.ask("query-version")["qemu"]
+        version = monitor.version()
         uuid = str(monitor.ask("query-uuid")["UUID"])
         with (
             backings(monitor, process) as files,
@@ -53,7 +53,7 @@ def _look(process: QemuProcess) -> PackStatus:
             seen = Guest(memory, boxes[0]).look() if len(boxes) == 1 else None
     known = seen if boxes and boxes[0].abi == abi.VERSION else None
     return PackStatus(
-        pack=f"QEMU {version['major']}.{version['minor']}.{version['micro']}",
+        pack=f"QEMU {version}",
         vm_uuid=uuid,
         policy=policy.mode,
         timeout_ms=policy.timeout_ms,
